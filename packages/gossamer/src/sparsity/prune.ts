@@ -1,0 +1,165 @@
+import { check, GossamerError, type Random } from '@gossamer/tensor';
+import { type AllocationOptions, allocate, budget, type Claimant, fixedCounts, minimumWeights } from './allocation.ts';
+import {
+  expandUnits,
+  type Granularity,
+  type GroupNorm,
+  groupScores,
+  keepNM,
+  parseGranularity,
+  type Units,
+  unitsOf,
+} from './granularity.ts';
+import { checkLayers, type Layer } from './layer.ts';
+import { countOnes, Mask } from './mask.ts';
+import { keepHighest } from './select.ts';
+
+export interface PruneOptions extends AllocationOptions {
+  /**
+   * Share of the units that go, 0 ≤ s < 1, divided by `allocation`; or the sparsity of each layer by name, all of them.
+   * With an N:M pattern it may be lower than 1 − n/m (on the way there) and is by default what the full pattern gives.
+   */
+  readonly sparsity?: number | Readonly<Record<string, number>>;
+  /** A {@link Granularity} or its text, such as `'2:4'`; default `'element'`. */
+  readonly granularity?: Granularity | string;
+  /** How element scores become those of a larger unit; default `l2`. */
+  readonly norm?: GroupNorm;
+  /** The previous mask: what is dead in it stays dead, so that masks are nested. Without it anything may return. */
+  readonly within?: Mask;
+}
+
+/**
+ * The mask that removes the lowest-scored units: score × granularity × allocation, with exact counts (see
+ * {@link allocate} for the number in each layer) and a result that does not depend on the order of `layers`.
+ * Sparsity counts units: with filters of different sizes, 50 % of the filters need not be 50 % of the weights.
+ *
+ * ```ts
+ * prune(layers, l => magnitude(l.values), { sparsity: 0.9, allocation: 'global', minimum: '0.05%' });
+ * ```
+ *
+ * @param score importance of each element of a layer, higher is kept; NaN and infinite scores are refused
+ */
+export function prune(layers: readonly Layer[], score: (layer: Layer) => Float32Array, options: PruneOptions): Mask {
+  checkLayers(layers);
+  const { norm = 'l2', within } = options;
+  const granularity =
+    typeof options.granularity === 'string' ? parseGranularity(options.granularity) : options.granularity;
+  const minimum = minimumWeights(
+    options.minimum,
+    layers.reduce((n, l) => n + l.values.length, 0),
+  );
+  const candidates = layers.map(l => candidate(l, score(l), granularity ?? { kind: 'element' }, norm, minimum, within));
+  const keeps = decide(candidates, options, granularity?.kind === 'nm');
+  return new Mask(
+    layers.map((l, i) => [l.name, { shape: l.shape, keep: expandUnits(keeps[i], candidates[i].division) }] as const),
+  );
+}
+
+/** A layer's units with their scores; −∞ marks a unit that must stay dead, +∞ one that must stay alive. */
+interface Candidate extends Claimant {
+  readonly scores: Float32Array;
+  readonly division: Units;
+}
+
+function candidate(
+  l: Layer,
+  elementScores: Float32Array,
+  granularity: Granularity,
+  norm: GroupNorm,
+  minimum: number,
+  within: Mask | undefined,
+): Candidate {
+  check(
+    elementScores.length === l.values.length,
+    () => `layer ${l.name}: ${elementScores.length} scores for ${l.values.length} weights`,
+  );
+  const division = unitsOf(l, granularity);
+  const raw = groupScores(elementScores, division, norm);
+  for (let u = 0; u < raw.length; u++) {
+    if (!Number.isFinite(raw[u])) {
+      throw new GossamerError(`layer ${l.name}: score ${u} is ${raw[u]}; look for a diverged weight or gradient`);
+    }
+  }
+
+  const units = division.count;
+  // Counted by the smallest unit, so that ragged ones cannot undercut the minimum.
+  const smallest =
+    typeof division.sizes === 'number' ? division.sizes : division.sizes.reduce((a, b) => Math.min(a, b));
+  const floor = Math.min(units, Math.ceil(minimum / smallest));
+  const base = { name: l.name, shape: l.shape, outAxis: l.outAxis, inAxis: l.inAxis, units, division };
+  if (!within && floor === 0 && granularity.kind !== 'nm') return { ...base, scores: raw };
+
+  const scores = raw === elementScores ? raw.slice() : raw;
+  let upper = units;
+  if (within) {
+    const previous = within.get(l.name);
+    check(
+      previous.length === l.values.length,
+      () => `layer ${l.name}: the previous mask has ${previous.length} elements, the weight ${l.values.length}`,
+    );
+    const alive = unitsAlive(previous, division);
+    for (let u = 0; u < units; u++) if (alive[u] === 0) scores[u] = -Infinity;
+    upper = countOnes(alive);
+  }
+  let lower = 0;
+  const protect = (keep: Uint8Array) => {
+    for (let u = 0; u < units; u++) if (keep[u] === 1 && scores[u] !== -Infinity) scores[u] = Infinity;
+  };
+  if (granularity.kind === 'nm') {
+    check(minimum === 0, `minimum: an N:M pattern keeps n of every m weights already; leave the minimum out`);
+    protect(keepNM(l, scores, granularity));
+  } else if (floor > 0) protect(keepHighest([{ name: l.name, scores }], floor)[0]);
+  for (let u = 0; u < units; u++) if (scores[u] === Infinity) lower++;
+  return { ...base, scores, lower, upper };
+}
+
+/** Units of which an element lives. */
+function unitsAlive(keep: Uint8Array, { of, count }: Units): Uint8Array {
+  if (!of) return keep;
+  const alive = new Uint8Array(count);
+  for (let e = 0; e < keep.length; e++) if (keep[e] === 1) alive[of[e]] = 1;
+  return alive;
+}
+
+/** The units that each candidate keeps. */
+function decide(candidates: readonly Candidate[], options: PruneOptions, isPattern: boolean): Uint8Array[] {
+  const { sparsity, allocation = 'uniform' } = options;
+  if (sparsity === undefined) {
+    check(isPattern, 'prune: needs a sparsity; only an N:M granularity has one of its own');
+    return candidates.map(c => keepHighest([c], c.lower ?? 0)[0]);
+  }
+  if (typeof sparsity !== 'number') {
+    const missing = candidates.filter(c => !(c.name in sparsity)).map(c => c.name);
+    check(missing.length === 0, () => `prune: the sparsity list has no entry for ${missing.join(', ')}`);
+    const counts = fixedCounts(candidates, sparsity, options.rounding);
+    return candidates.map(c => keepHighest([c], counts.get(c.name)!)[0]);
+  }
+  if (allocation !== 'global') {
+    const counts = allocate(candidates, sparsity, options);
+    return candidates.map((c, i) => keepHighest([c], counts[i])[0]);
+  }
+  const { pinned, free, total } = budget(candidates, sparsity, options);
+  const pooled = new Map(keepHighest(free, total).map((keep, i) => [free[i].name, keep]));
+  return candidates.map(c => pooled.get(c.name) ?? keepHighest([c], pinned.get(c.name)!)[0]);
+}
+
+/**
+ * Each element lives with its layer's probability, independently: counts vary by √(n·p·(1 − p)). For exact counts use
+ * {@link prune} with random scores.
+ *
+ * @param density by layer name, 0…1
+ */
+export function bernoulliMask(
+  layers: readonly Layer[],
+  density: Readonly<Record<string, number>>,
+  random: Random,
+): Mask {
+  checkLayers(layers);
+  return new Mask(
+    layers.map(l => {
+      check(l.name in density, () => `bernoulliMask: no density for layer ${l.name}`);
+      const keep = random.fork(l.name).bernoulli(l.values.length, density[l.name]);
+      return [l.name, { shape: l.shape, keep }] as const;
+    }),
+  );
+}

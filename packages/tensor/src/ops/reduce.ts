@@ -1,0 +1,122 @@
+import { check } from '../errors.ts';
+import type { Spec } from '../graph.ts';
+import { normalizeAxes, normalizeAxis, operator } from '../operator.ts';
+import type { Tensor } from '../tensor.ts';
+import { where } from './elementwise.ts';
+import { concat } from './movement.ts';
+
+export type Axes = number | readonly number[] | undefined;
+interface Reduction {
+  axes: readonly number[];
+}
+
+/** All reductions keep their axes as length 1; `squeezed` drops them afterwards, which costs nothing. */
+const reducedSpec = ([x]: readonly Spec[], { axes }: Reduction): Spec => ({
+  shape: x.shape.map((d, i) => (axes.includes(i) ? 1 : d)),
+  dtype: x.dtype,
+});
+
+type ReduceGradient = (x: Tensor, y: Tensor, grad: Tensor, axes: readonly number[]) => Tensor;
+
+function reduction(name: string, onnx: string, gradient: ReduceGradient) {
+  const op = operator<Reduction>({
+    name,
+    infer: reducedSpec,
+    gradient: ({ inputs: [x], outputs: [y], grads: [g], attributes: { axes } }) => [gradient(x, y, g, axes)],
+    // Up to opset 17 the axes of all reductions but ReduceSum are attributes; from 18 on they are inputs.
+    emit: (b, [x], { attributes: { axes } }) => b.node(onnx, [x, b.dims(axes)], { keepdims: 1 }),
+  });
+  return (x: Tensor, axes?: Axes, keep = false): Tensor => {
+    const list = normalizeAxes(name, axes, x.rank);
+    const y = list.length === 0 ? x : op([x], { axes: list });
+    return keep ? y : y.reshape(y.shape.filter((_, i) => !list.includes(i)));
+  };
+}
+
+const count = (x: Tensor, axes: readonly number[]): number => axes.reduce((n, a) => n * x.shape[a], 1);
+
+export const sum = reduction('sum', 'ReduceSum', (x, _y, g) => g.expand(x.shape));
+export const mean = reduction('mean', 'ReduceMean', (x, _y, g, axes) => g.mul(1 / count(x, axes)).expand(x.shape));
+/** Ties share the gradient equally. */
+export const max = reduction('max', 'ReduceMax', (x, y, g, axes) => extremumGradient(x, y, g, axes));
+export const min = reduction('min', 'ReduceMin', (x, y, g, axes) => extremumGradient(x, y, g, axes));
+function extremumGradient(x: Tensor, y: Tensor, g: Tensor, axes: readonly number[]): Tensor {
+  const hit = x.eq(y).cast(x.dtype);
+  return hit.mul(g.div(hit.sum(axes, true)));
+}
+/** log Σ exp x, shifted by the maximum. */
+export const logsumexp = reduction('logsumexp', 'ReduceLogSumExp', (x, y, g) => g.mul(x.sub(y).exp()));
+export const prod = reduction('prod', 'ReduceProd', (x, _y, g, axes) => g.mul(productOfOthers(x, axes)));
+
+/** ∏ of all other elements along `axes`: exclusive products from both ends, so that zeros give the right limit. */
+function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {
+  const kept = x.shape.flatMap((_, i) => (axes.includes(i) ? [] : [i]));
+  const perm = [...kept, ...axes];
+  const rows = x.transpose(perm).reshape([-1, count(x, axes)]);
+  const n = rows.shape[1];
+  const column = (i: number) => rows.slice(1, i, i + 1);
+  const one = column(0).mul(0).add(1);
+  const before = [one];
+  const after = [one];
+  for (let i = 1; i < n; i++) {
+    before.push(before[i - 1].mul(column(i - 1)));
+    after.push(after[i - 1].mul(column(n - i)));
+  }
+  const others = before.map((p, i) => p.mul(after[n - 1 - i]));
+  const inverse = perm.map((_, i) => perm.indexOf(i));
+  return concat(others, 1)
+    .reshape(perm.map(p => x.shape[p]))
+    .transpose(inverse);
+}
+
+/** Variance with divisor n − `correction` (0: population, 1: sample). */
+export function variance(x: Tensor, axes?: Axes, keep = false, correction = 0): Tensor {
+  const list = normalizeAxes('variance', axes, x.rank);
+  const centred = x.sub(mean(x, list, true));
+  const n = count(x, list) - correction;
+  check(n > 0, () => `variance: ${count(x, list)} elements with correction ${correction} leave no degree of freedom`);
+  return sum(centred.mul(centred), list, keep).mul(1 / n);
+}
+export const std = (x: Tensor, axes?: Axes, keep = false, correction = 0): Tensor =>
+  variance(x, axes, keep, correction).sqrt();
+
+/** Lp norm: p = 1, 2 (default) or ∞. The gradient at 0 is 0. */
+export function norm(x: Tensor, p: 1 | 2 | typeof Infinity = 2, axes?: Axes, keep = false): Tensor {
+  if (p === 1) return sum(x.abs(), axes, keep);
+  if (p === Infinity) return max(x.abs(), axes, keep);
+  const squares = sum(x.mul(x), axes, keep);
+  const safe = where(squares.gt(0), squares, 1);
+  return where(squares.gt(0), safe.sqrt(), 0);
+}
+
+const cumsumOp = operator<{ axis: number; exclusive: boolean; reverse: boolean }>({
+  name: 'cumsum',
+  infer: ([x]) => x,
+  gradient: ({ grads: [g], attributes: a }) => [cumsum(g, a.axis, { ...a, reverse: !a.reverse })],
+  emit: (b, [x], { attributes: { axis, exclusive, reverse } }) =>
+    b.node('CumSum', [x, b.scalar(axis, 'int64')], { exclusive: Number(exclusive), reverse: Number(reverse) }),
+});
+/** Running sum along an axis; `exclusive` leaves the element itself out, `reverse` runs from the end. */
+export const cumsum = (x: Tensor, axis = -1, { exclusive = false, reverse = false } = {}): Tensor =>
+  cumsumOp([x], { axis: normalizeAxis('cumsum', axis, x.rank), exclusive, reverse });
+
+const softmaxOp = operator<{ axis: number }>({
+  name: 'softmax',
+  infer: ([x]) => x,
+  gradient: ({ outputs: [y], grads: [g], attributes: { axis } }) => [y.mul(g.sub(g.mul(y).sum([axis], true)))],
+  emit: (b, [x], { attributes: { axis } }) => b.node('Softmax', [x], { axis }),
+});
+export const softmax = (x: Tensor, axis = -1): Tensor => softmaxOp([x], { axis: normalizeAxis('softmax', axis, x.rank) });
+
+const logSoftmaxOp = operator<{ axis: number }>({
+  name: 'logSoftmax',
+  infer: ([x]) => x,
+  gradient: ({ outputs: [y], grads: [g], attributes: { axis } }) => [g.sub(y.exp().mul(g.sum([axis], true)))],
+  emit: (b, [x], { attributes: { axis } }) => b.node('LogSoftmax', [x], { axis }),
+});
+export const logSoftmax = (x: Tensor, axis = -1): Tensor =>
+  logSoftmaxOp([x], { axis: normalizeAxis('logSoftmax', axis, x.rank) });
+
+/** Whether any / all elements hold (bool in, bool out). */
+export const any = (x: Tensor, axes?: Axes, keep = false): Tensor => max(x.cast('int32'), axes, keep).cast('bool');
+export const all = (x: Tensor, axes?: Axes, keep = false): Tensor => min(x.cast('int32'), axes, keep).cast('bool');
