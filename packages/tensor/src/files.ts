@@ -72,16 +72,17 @@ export const writeFile = (path: string, chunks: Iterable<Uint8Array>): Promise<v
 const maxTransfer = 2 ** 30;
 
 // Imported on first use, so that this module also loads (and bundles) where there is no file system.
-const node = async () => {
-  const [fs, path, url] = await Promise.all([
-    import('node:fs/promises'),
-    import('node:path'),
-    import('node:url'),
-  ]).catch(cause => {
+async function node() {
+  try {
+    return {
+      fs: await import('node:fs/promises'),
+      path: await import('node:path'),
+      url: await import('node:url'),
+    };
+  } catch (cause) {
     throw new GossamerError('this platform has no file system: give a URL, a Blob or bytes', { cause });
-  });
-  return { fs, path, url };
-};
+  }
+}
 
 const onNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
 

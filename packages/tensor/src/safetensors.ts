@@ -5,7 +5,7 @@ import { isObject, parseJson, show } from './json.ts';
 import { type Header, maxHeaderBytes, readHeader, type TensorInfo } from './safetensors-header.ts';
 
 export type { TensorInfo } from './safetensors-header.ts';
-export { encodeSafetensors, type SafetensorsOptions, writeSafetensors } from './safetensors-write.ts';
+export { encodeSafetensors, type NamedArrays, type SafetensorsOptions, writeSafetensors } from './safetensors-write.ts';
 
 interface Entry {
   readonly info: TensorInfo;

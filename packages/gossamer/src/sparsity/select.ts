@@ -28,8 +28,8 @@ export function keepHighest(parts: readonly Scored[], keep: number): Uint8Array[
     const mask = masks[p];
     for (let i = 0; i < bits.length; i++) {
       const key = orderOf(bits[i]);
-      if (key > cut) mask[i] = 1;
-      else if (key === cut && left > 0) {
+      mask[i] = key > cut ? 1 : 0;
+      if (key === cut && left > 0) {
         mask[i] = 1;
         left--;
       }
@@ -68,11 +68,12 @@ export function pick(
   return picked;
 }
 
-const bitsOf = (scores: Float32Array) => new Uint32Array(scores.buffer, scores.byteOffset, scores.length);
+const bitsOf = (scores: Float32Array) => new Int32Array(scores.buffer, scores.byteOffset, scores.length);
 
-/** Unsigned integers that sort as the floats of these bits do; both zeros give the same one. */
+/** Signed integers that sort as the floats of these bits do; both zeros give 0. */
 function orderOf(bits: number): number {
-  return bits >= 0x80000000 ? (bits === 0x80000000 ? 0x80000000 : ~bits >>> 0) : (bits | 0x80000000) >>> 0;
+  const key = bits ^ ((bits >> 31) & 0x7fffffff);
+  return key === -1 ? 0 : key;
 }
 
 function inNameOrder(parts: readonly Scored[]): number[] {
@@ -81,43 +82,39 @@ function inNameOrder(parts: readonly Scored[]): number[] {
 }
 
 /** The order key of the `keep`-th highest score, and how many scores equal to it belong to the kept ones. */
-function selectCut(
-  parts: readonly Scored[],
-  keys: readonly Uint32Array[],
-  keep: number,
-): { cut: number; ties: number } {
-  // Digits of 11, 11 and 10 bits from the top; each pass counts the next digit of the keys that share the cut's prefix.
+function selectCut(parts: readonly Scored[], keys: readonly Int32Array[], keep: number): { cut: number; ties: number } {
   const counts = new Uint32Array(2048);
   keys.forEach((bits, p) => {
     for (let i = 0; i < bits.length; i++) {
       if ((bits[i] & 0x7fffffff) > 0x7f800000) {
         throw new GossamerError(`layer ${parts[p].name}: score ${i} is NaN; look for a diverged weight or gradient`);
       }
-      counts[orderOf(bits[i]) >>> 21]++;
+      counts[(orderOf(bits[i]) >> 21) + 1024]++;
     }
   });
-  if (keep === 0) return { cut: 0xffffffff, ties: 0 };
+  if (keep === 0) return { cut: 0x7fffffff, ties: 0 };
   let left = keep;
-  let prefix = 0;
+  const digitOfCut = (largest: number) => {
+    let digit = largest;
+    while (counts[digit] < left) left -= counts[digit--];
+    return digit;
+  };
+  // Digits of 11, 11 and 10 bits from the top; a pass counts the next digit of the keys that share the cut's prefix.
+  let prefix = digitOfCut(2047) - 1024;
   for (const [shift, width] of [
-    [21, 11],
     [10, 11],
     [0, 10],
   ]) {
-    if (shift < 21) {
-      counts.fill(0);
-      const upper = shift + width;
-      const digit = 2 ** width - 1;
-      for (const bits of keys) {
-        for (let i = 0; i < bits.length; i++) {
-          const key = orderOf(bits[i]);
-          if (key >>> upper === prefix) counts[(key >>> shift) & digit]++;
-        }
+    counts.fill(0);
+    const largest = (1 << width) - 1;
+    const above = shift + width;
+    for (const bits of keys) {
+      for (let i = 0; i < bits.length; i++) {
+        const key = orderOf(bits[i]);
+        if (key >> above === prefix) counts[(key >> shift) & largest]++;
       }
     }
-    let d = 2 ** width - 1;
-    while (counts[d] < left) left -= counts[d--];
-    prefix = ((prefix << width) | d) >>> 0;
+    prefix = (prefix << width) | digitOfCut(largest);
   }
   return { cut: prefix, ties: left };
 }

@@ -1,5 +1,5 @@
 import { isFieldSet, toBinary } from '@bufbuild/protobuf';
-import { arrayType, bytesPerElement, type DType, type TypedArray } from '../dtype.ts';
+import { arrayType, bytesPerElement, type DType, sizeOf, type TypedArray } from '../dtype.ts';
 import { FormatError } from '../errors.ts';
 import { dataTypeName, dtypeOf } from './datatype.ts';
 import type { ExternalData } from './external.ts';
@@ -55,7 +55,7 @@ export async function readTensor(proto: TensorProto, external: ExternalData, whe
   if (isFieldSet(proto, TensorProtoSchema.field.segment))
     throw new FormatError(`${where}: tensors stored in segments are not supported`);
 
-  const size = shape.reduce((n, d) => n * d, 1);
+  const size = sizeOf(shape);
   const given = typedFields.filter(field => proto[field].length > 0);
   const hasRaw = isFieldSet(proto, TensorProtoSchema.field.rawData) && (proto.rawData.length > 0 || given.length === 0);
   const isExternal = proto.dataLocation === TensorProto_DataLocation.EXTERNAL;
@@ -97,11 +97,11 @@ function viewBytes(bytes: Uint8Array, dtype: DType, size: number, where: string)
 function fromField(values: readonly (number | bigint)[], dtype: DType, size: number, where: string): TypedArray {
   if (values.length !== size) throw new FormatError(`${where}: ${values.length} values, its shape has ${size}`);
   const data = new (arrayType(dtype))(size);
-  const exact = dtype !== 'float32';
+  const mustFit = dtype !== 'float32' && dtype !== 'float64';
   for (let i = 0; i < size; i++) {
     const value = dtype === 'uint32' ? Number(values[i]) : values[i];
     data[i] = value;
-    if (exact && data[i] !== value && value === value)
+    if (mustFit && data[i] !== value)
       throw new FormatError(`${where}: value ${values[i]} at position ${i} does not fit ${dtype}`);
   }
   return data;

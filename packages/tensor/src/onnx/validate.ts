@@ -1,8 +1,8 @@
-import { sizeOf } from '../dtype.ts';
+import { bytesPerElement, sizeOf } from '../dtype.ts';
 import { FormatError } from '../errors.ts';
 import { graphsOf } from './captured.ts';
 import { OpaqueTensor } from './opaque.ts';
-import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor } from './proto.ts';
+import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from './proto.ts';
 import { describeNode } from './sort.ts';
 
 /** Versions of the standard operator set that are accepted. Importing operators is tested for 7 to 21. */
@@ -66,6 +66,7 @@ function checkGraph(graph: OnnxGraph, scope: Scope, where: string, depth: number
   };
   if (depth > maxGraphDepth) fail(`graphs are nested more than ${maxGraphDepth} deep`);
   const inputs = new Set<string>();
+  for (const value of [...graph.inputs, ...graph.outputs, ...(graph.valueInfo ?? [])]) checkDimensions(value, where);
   for (const { name } of graph.inputs) {
     if (name === '') fail('an input has no name');
     if (scope.owns(name)) fail(`two values are named '${name}' (the second is an input)`);
@@ -128,13 +129,20 @@ function validateFunction(f: OnnxFunction): void {
     if (!scope.has(output)) throw new FormatError(`${where}: output '${output}' is never produced`);
 }
 
+function checkDimensions({ name, shape }: OnnxValue, where: string): void {
+  const bad = shape?.find(d => typeof d === 'number' && !(Number.isSafeInteger(d) && d >= 0));
+  if (bad !== undefined) throw new FormatError(`${where}: value '${name}' has the dimension ${bad}`);
+}
+
 function checkTensor(tensor: OnnxTensor, where: string): void {
   if (tensor instanceof OpaqueTensor) return;
-  const { shape, data } = tensor;
+  const { dtype, shape, data } = tensor;
   if (!shape.every(d => Number.isSafeInteger(d) && d >= 0))
     throw new FormatError(`${where}: invalid shape [${shape.join(', ')}]`);
   if (sizeOf(shape) !== data.length)
     throw new FormatError(
       `${where}: shape [${shape.join(', ')}] has ${sizeOf(shape)} elements, its data ${data.length}`,
     );
+  if (data.BYTES_PER_ELEMENT !== bytesPerElement(dtype))
+    throw new FormatError(`${where}: ${dtype} data in a ${data.constructor.name}`);
 }

@@ -1,0 +1,171 @@
+import { gzipSync } from 'fflate';
+import { flops, type Layer, layoutOf } from './layer.ts';
+import { Mask } from './mask.ts';
+import { type StorageBytes, storageBytes } from './storage.ts';
+
+/** What one layer, or the whole model, costs dense and sparse. Plain data: this is the JSON form, too. */
+export interface ReportRow {
+  readonly name: string;
+  readonly parameters: number;
+  readonly nonzeros: number;
+  /** nonzeros / parameters, 0…1. */
+  readonly density: number;
+  /** Floating-point operations for one sample (2 a multiply-add), with all weights and with the non-zeros only. */
+  readonly flopsDense: number;
+  readonly flopsSparse: number;
+  /** Bytes of the 4-byte values and their index; `gzip` (of the dense array with its zeros) only if asked for. */
+  readonly bytes: StorageBytes & { readonly gzip?: number };
+}
+
+export interface LayerRow extends ReportRow {
+  readonly kind: Layer['kind'];
+  readonly shape: readonly number[];
+  /** Output channels without any non-zero weight, of how many; all of them dead means that the layer has collapsed. */
+  readonly deadOutputs: number;
+  readonly outputs: number;
+}
+
+export interface SparsityReport {
+  readonly layers: readonly LayerRow[];
+  readonly total: ReportRow;
+  /** Layers that pass nothing on any more, and layers with less than one weight for each output channel. */
+  readonly collapsed: readonly string[];
+  readonly starved: readonly string[];
+}
+
+/**
+ * Counts parameters, non-zeros, FLOPs and bytes by layer and in total.
+ *
+ * @param options.mask what lives; without it, what is not zero. Masked weights count as zero even before it is applied
+ * @param options.gzip also compress the bytes (slow: some 20 MB/s)
+ */
+export function sparsityReport(
+  layers: readonly Layer[],
+  { mask = Mask.ofNonzeros(layers), gzip = false }: { mask?: Mask; gzip?: boolean } = {},
+): SparsityReport {
+  const rows = layers.map((l): LayerRow => {
+    const keep = mask.get(l.name);
+    const values = l.values.slice();
+    mask.apply(l.name, values);
+    const layout = layoutOf(l);
+    const nonzeros = mask.kept(l.name);
+    const bytes = storageBytes(values, layout.out, keep);
+    return {
+      name: l.name,
+      kind: l.kind,
+      shape: l.shape,
+      parameters: keep.length,
+      nonzeros,
+      density: nonzeros / keep.length,
+      flopsDense: flops(l, keep.length),
+      flopsSparse: flops(l, nonzeros),
+      bytes: gzip
+        ? { ...bytes, gzip: gzipSync(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)).length }
+        : bytes,
+      outputs: layout.out,
+      deadOutputs: layout.out - liveOutputs(keep, layout),
+    };
+  });
+  return {
+    layers: rows,
+    total: totalOf(rows),
+    collapsed: rows.filter(r => r.nonzeros === 0).map(r => r.name),
+    starved: rows.filter(r => r.nonzeros > 0 && r.nonzeros < r.outputs).map(r => r.name),
+  };
+}
+
+function liveOutputs(keep: Uint8Array, layout: ReturnType<typeof layoutOf>): number {
+  let live = 0;
+  for (let o = 0; o < layout.out; o++) {
+    if (isLive(keep, layout, o)) live++;
+  }
+  return live;
+}
+
+function isLive(keep: Uint8Array, layout: ReturnType<typeof layoutOf>, o: number): boolean {
+  for (let i = 0; i < layout.in; i++) {
+    const base = o * layout.outStride + i * layout.inStride;
+    for (const offset of layout.kernelOffset) if (keep[base + offset] === 1) return true;
+  }
+  return false;
+}
+
+function totalOf(rows: readonly ReportRow[]): ReportRow {
+  const sum = (f: (row: ReportRow) => number) => rows.reduce((n, row) => n + f(row), 0);
+  const parameters = sum(r => r.parameters);
+  const nonzeros = sum(r => r.nonzeros);
+  return {
+    name: 'total',
+    parameters,
+    nonzeros,
+    density: nonzeros / parameters,
+    flopsDense: sum(r => r.flopsDense),
+    flopsSparse: sum(r => r.flopsSparse),
+    bytes: {
+      dense: sum(r => r.bytes.dense),
+      bitmask: sum(r => r.bytes.bitmask),
+      csr: sum(r => r.bytes.csr),
+      relative: sum(r => r.bytes.relative),
+      ...(rows.every(r => r.bytes.gzip !== undefined) && { gzip: sum(r => r.bytes.gzip!) }),
+    },
+  };
+}
+
+/** The report as aligned text: a line for each layer with a bar of its density, a total, and what has collapsed. */
+export function reportTable({ layers, total, collapsed, starved }: SparsityReport): string {
+  const withGzip = total.bytes.gzip !== undefined;
+  const head = ['layer', 'shape', 'parameters', 'non-zero', 'density', '', 'FLOPs', 'sparse', 'bytes', 'bit mask', 'CSR', '5-bit'];
+  const line = (row: ReportRow, shape: string) => [
+    row.name,
+    shape,
+    grouped(row.parameters),
+    grouped(row.nonzeros),
+    `${(100 * row.density).toFixed(1)} %`,
+    bar(row.density, 20),
+    quantity(row.flopsDense),
+    quantity(row.flopsSparse),
+    quantity(row.bytes.dense),
+    quantity(row.bytes.bitmask),
+    quantity(row.bytes.csr),
+    quantity(row.bytes.relative),
+    ...(withGzip ? [quantity(row.bytes.gzip!)] : []),
+  ];
+  const lines = [
+    withGzip ? [...head, 'gzip'] : head,
+    ...layers.map(row => line(row, row.shape.join('×'))),
+    line(total, ''),
+  ];
+  const widths = lines[0].map((_, c) => Math.max(...lines.map(cells => cells[c].length)));
+  const isText = (c: number) => c < 2 || c === 5;
+  const text = lines.map(cells =>
+    cells
+      .map((cell, c) => (isText(c) ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
+      .join('  ')
+      .trimEnd(),
+  );
+  const rule = '─'.repeat(widths.reduce((n, w) => n + w + 2, -2));
+  text.splice(1, 0, rule);
+  text.splice(-1, 0, rule);
+  if (collapsed.length > 0) text.push(`collapsed (no weight left): ${collapsed.join(', ')}`);
+  if (starved.length > 0) text.push(`starved (less than one weight per output channel): ${starved.join(', ')}`);
+  return text.join('\n');
+}
+
+/** A bar of `width` characters, filled in eighths of a character; any positive share shows. */
+function bar(share: number, width: number): string {
+  const eighths = share > 0 ? Math.max(1, Math.round(share * width * 8)) : 0;
+  const part = eighths % 8;
+  return ('█'.repeat(Math.floor(eighths / 8)) + (part ? '▏▎▍▌▋▊▉'[part - 1] : '')).padEnd(width, '·');
+}
+
+const grouped = (n: number) => n.toLocaleString('en-US');
+
+/** 1234567 → `1.23 M`. */
+export function quantity(n: number): string {
+  const power = n < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(n) / 3));
+  if (power === 0) return String(Math.round(n));
+  const scaled = n / 1000 ** power;
+  // 999 996 rounds to 1000 k: write the next unit instead.
+  if (Number(scaled.toPrecision(3)) >= 1000 && power < 4) return quantity(1000 ** (power + 1));
+  return `${scaled.toPrecision(3)} ${'kMGT'[power - 1]}`;
+}
