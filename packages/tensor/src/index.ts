@@ -7,7 +7,7 @@ export { formatGraph } from './graph.ts';
 export { formatShape, multiOperator, type Operator, operator } from './operator.ts';
 export { constant, full, ones, zeros } from './ops/constant.ts';
 export { minimum, maximum, type Operand, pow, straightThrough, where } from './ops/elementwise.ts';
-export { einsum, matmul } from './ops/matmul.ts';
+export { einsum, linear, matmul } from './ops/matmul.ts';
 export { concat, pad, type Padding, type PadMode, slices, split, stack, tile } from './ops/movement.ts';
 export { bernoulli, normal, uniform } from './ops/random.ts';
 export type { Axes } from './ops/reduce.ts';

@@ -193,8 +193,8 @@ class Machine {
     const line = this.#reader.line('a string').trim();
     const match = /^(['"])(.*)\1$/s.exec(line) ?? this.#reader.fail('malformed string');
     const named: Record<string, string> = { n: '\n', t: '\t', r: '\r' };
-    return match[2].replace(/\\(x[0-9a-fA-F]{2}|.)/g, (_, escape: string) =>
-      escape.length > 1 ? String.fromCharCode(Number.parseInt(escape.slice(1), 16)) : (named[escape] ?? escape),
+    return match[2].replace(/\\(x[0-9a-fA-F]{2}|.)/g, (_, code: string) =>
+      code.length > 1 ? String.fromCharCode(Number.parseInt(code.slice(1), 16)) : (named[code] ?? code),
     );
   }
 

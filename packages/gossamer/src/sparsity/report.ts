@@ -36,19 +36,20 @@ export interface SparsityReport {
 /**
  * Counts parameters, non-zeros, FLOPs and bytes by layer and in total.
  *
- * @param options.mask what lives; without it, what is not zero. Masked weights count as zero even before it is applied
+ * @param options.mask what lives, applied or not; in layers that it does not have, and without it, what is not zero
  * @param options.gzip also compress the bytes (slow: some 20 MB/s)
  */
 export function sparsityReport(
   layers: readonly Layer[],
-  { mask = Mask.ofNonzeros(layers), gzip = false }: { mask?: Mask; gzip?: boolean } = {},
+  { mask, gzip = false }: { mask?: Mask; gzip?: boolean } = {},
 ): SparsityReport {
   const rows = layers.map((l): LayerRow => {
-    const keep = mask.get(l.name);
+    const layerMask = mask?.has(l.name) ? mask : Mask.ofNonzeros([l]);
+    const keep = layerMask.get(l.name);
     const values = l.values.slice();
-    mask.apply(l.name, values);
+    layerMask.apply(l.name, values);
     const layout = layoutOf(l);
-    const nonzeros = mask.kept(l.name);
+    const nonzeros = layerMask.kept(l.name);
     const bytes = storageBytes(values, layout.out, keep);
     return {
       name: l.name,
@@ -114,7 +115,20 @@ function totalOf(rows: readonly ReportRow[]): ReportRow {
 /** The report as aligned text: a line for each layer with a bar of its density, a total, and what has collapsed. */
 export function reportTable({ layers, total, collapsed, starved }: SparsityReport): string {
   const withGzip = total.bytes.gzip !== undefined;
-  const head = ['layer', 'shape', 'parameters', 'non-zero', 'density', '', 'FLOPs', 'sparse', 'bytes', 'bit mask', 'CSR', '5-bit'];
+  const head = [
+    'layer',
+    'shape',
+    'parameters',
+    'non-zero',
+    'density',
+    '',
+    'FLOPs',
+    'sparse',
+    'bytes',
+    'bit mask',
+    'CSR',
+    '5-bit',
+  ];
   const line = (row: ReportRow, shape: string) => [
     row.name,
     shape,

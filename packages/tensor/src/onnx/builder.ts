@@ -27,14 +27,23 @@ export class OnnxBuilder {
   readonly initializers = new Map<string, OnnxTensor>();
   readonly inputs: OnnxValue[] = [];
   readonly outputs: OnnxValue[] = [];
+  /** Only standard operators, for files; else ONNX Runtime's own may be used where they are faster. */
+  readonly standard: boolean;
   #names = 0;
   #constants = new Map<string, string>();
   #batch: string | undefined;
   #batchSource: { input: string; axis: number } | undefined;
 
+  constructor({ standard = false } = {}) {
+    this.standard = standard;
+  }
+
   /** A name that is not used yet. */
   fresh(prefix = 't'): string {
-    return `${prefix}${this.#names++}`;
+    let name: string;
+    do name = `${prefix}${this.#names++}`;
+    while (this.initializers.has(name));
+    return name;
   }
 
   /** Adds a node with one output and returns the output's name. */
