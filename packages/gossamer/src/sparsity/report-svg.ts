@@ -5,16 +5,16 @@ import { quantity, type SparsityReport } from './report.ts';
 export function reportSvg({ layers, total }: SparsityReport, title = 'Non-zero weights by layer'): string {
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const note = (r: { density: number; nonzeros: number; parameters: number }) =>
-    `${percent(r.density)}   ${quantity(r.nonzeros)} of ${quantity(r.parameters)}`;
+    `${percent(r.density)} · ${quantity(r.nonzeros)} of ${quantity(r.parameters)}`;
   const operations =
     total.flopsDense > 0
-      ? `, ${percent(total.flopsSparse / total.flopsDense)} of ${quantity(total.flopsDense)}FLOPs`
+      ? `, ${percent(total.flopsSparse / total.flopsDense)} of ${quantity(total.flopsDense)} FLOPs`
       : '';
   return barChart({
     title,
     subtitle: `${quantity(total.nonzeros)} of ${quantity(total.parameters)} weights (${percent(total.density)})${operations}`,
     x: { label: 'density', ticks: [0, 0.25, 0.5, 0.75, 1], format: v => `${100 * v} %` },
-    bars: [...layers.map(r => ({ name: r.name, value: r.density, note: note(r) }))],
+    bars: layers.map(r => ({ name: r.name, value: r.density, note: note(r) })),
     full: 1,
   });
 }

@@ -130,7 +130,11 @@ describe('tensors of a file', () => {
       'value 200 at position 0 does not fit int8',
     ],
     ['a bool of 2', { dims: [1n], dataType: Type.BOOL, rawData: raw(2) }, 'a bool is neither 0 nor 1'],
-    ['segments', { dims: [0n], dataType: Type.FLOAT, segment: { begin: 0n, end: 1n } }, 'segments are not supported'],
+    [
+      'segments',
+      { dims: [0n], dataType: Type.FLOAT, segment: { begin: 0n, end: 1n } },
+      'tensors stored in segments are not supported',
+    ],
   ];
   it.each(broken)('are refused with %s', async (_, tensor, message) => {
     const reading = readInitializer(tensor);
@@ -322,6 +326,20 @@ describe('files that are no model', () => {
     await expect(readOnnx(bytes)).rejects.toThrow(message);
   });
 
+  it('are refused when a part exceeds what it is part of', async () => {
+    // A graph of 4 bytes; its node claims 3 where 2 are left, though the file goes on.
+    const reading = readOnnx(raw(0x3a, 4, 0x0a, 3, 0x22, 0, 0x40, 0, 0, 0));
+    await expect(reading).rejects.toThrow('field 1 of GraphProto has 3 bytes, 2 are left');
+  });
+
+  it('are refused when empty messages would fill the memory', async () => {
+    // A graph of 10,000,000 bytes: five million times a node of none.
+    const bytes = new Uint8Array(10_000_005);
+    bytes.set([0x3a, 0x80, 0xad, 0xe2, 0x04]);
+    for (let i = 5; i < bytes.length; i += 2) bytes[i] = 0x0a;
+    await expect(readOnnx(bytes)).rejects.toThrow('more than 2000000 nodes');
+  });
+
   it('name the operator sets that are supported', async () => {
     await expect(readOnnx(bytesOf({}, 5))).rejects.toThrow('operator set 5: operator sets 7 to 26 are supported');
     await expect(readOnnx(bytesOf({}, 40), { name: 'new.onnx' })).rejects.toThrow('new.onnx: operator set 40');
@@ -335,7 +353,7 @@ describe('files that are no model', () => {
     for (let depth = 0; depth < 15; depth++)
       graph = { node: [{ opType: 'If', attribute: [{ name: 'then', type: Kind.GRAPH, g: graph }] }] };
     await expect(read(graph)).rejects.toThrow('nested more than 16 deep');
-    // A file may nest deeper than the call stack: each level wraps the bytes of the one inside.
+    // By hand, as no encoder nests this deep: each level wraps the bytes of the one inside.
     let bytes = raw();
     const wrap = (tag: number[], inner: Uint8Array) => {
       const length: number[] = [];
@@ -348,8 +366,8 @@ describe('files that are no model', () => {
       }
       return Uint8Array.of(...tag, ...length, ...inner);
     };
-    for (let depth = 0; depth < 2000; depth++) bytes = wrap([0x0a], wrap([0x2a], wrap([0x32], bytes)));
-    await expect(readOnnx(wrap([0x3a], bytes))).rejects.toThrow(FormatError);
+    for (let depth = 0; depth < 300; depth++) bytes = wrap([0x0a], wrap([0x2a], wrap([0x32], bytes)));
+    await expect(readOnnx(wrap([0x3a], bytes))).rejects.toThrow('messages are nested more than 96 deep');
   });
 });
 

@@ -4,6 +4,7 @@ import { openRandomAccess, type Source } from '../files.ts';
 import { decodeModel } from './decode.ts';
 import { besideModel, ExternalData, type Locate } from './external.ts';
 import type { OnnxModel } from './proto.ts';
+import { scanMessages } from './scan.ts';
 import { type ModelProto, ModelProtoSchema } from './schema/onnx_pb.ts';
 import { validateModel } from './validate.ts';
 
@@ -60,9 +61,10 @@ function parse(bytes: Uint8Array): ModelProto {
   try {
     // A Node Buffer would hand out Buffers, which slice differently.
     const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    scanMessages(plain, ModelProtoSchema);
     return fromBinary(ModelProtoSchema, plain, { readUnknownFields: false });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FormatError(`not an ONNX file, or truncated or damaged: ${reason}`, { cause });
+    throw new FormatError(`not an ONNX file, or damaged: ${reason}`, { cause });
   }
 }

@@ -39,8 +39,8 @@ describe('topologicalSort', () => {
     expect(() => topologicalSort([relu('a', 'a')])).toThrow("cycle: Relu 'to_a' → Relu 'to_a'");
   });
 
-  it('sorts a reversed chain of 100,000 nodes', () => {
-    const n = 100_000;
+  it('sorts a reversed chain of 30,000 nodes', () => {
+    const n = 30_000;
     const nodes = Array.from({ length: n }, (_, i) => relu(`t${n - i - 1}`, `t${n - i}`));
     expect(order(nodes)).toEqual(Array.from({ length: n }, (_, i) => `t${i + 1}`));
   });
