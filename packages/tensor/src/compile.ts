@@ -166,7 +166,8 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
     return (data: readonly TypedArray[], nodes: readonly Node[], drawn: readonly TypedArray[]) =>
       output === undefined ? leaf!(nodes, drawn) : data[output];
   };
-  const uses = (node: Node) => wanted.filter(n => graph.outputs[position.get(n)!] === graph.outputs[position.get(node)!]);
+  const uses = (node: Node) =>
+    wanted.filter(n => graph.outputs[position.get(n)!] === graph.outputs[position.get(node)!]);
   const first = random.length > 0 ? random.map(({ node }) => node.data!) : undefined;
   for (const { node } of random) node.data = undefined;
   for (const { node, parameter } of assigned) {

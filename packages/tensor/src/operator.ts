@@ -59,9 +59,7 @@ function build<A extends Attributes>(op: Operator<A>, inputs: readonly Tensor[],
   const erased = op as unknown as Operator;
   if (!Array.isArray(specs)) return [new Node(erased, nodes, attributes, specs as Spec)];
   const tuple = new Node(erased, nodes, attributes, { shape: [], dtype: 'float32' }, specs);
-  return specs.map(
-    (spec: Spec, index: number) => new Node(part as unknown as Operator, [tuple], { index }, spec),
-  );
+  return specs.map((spec: Spec, index: number) => new Node(part as unknown as Operator, [tuple], { index }, spec));
 }
 
 /** Makes the function that applies a one-output operator. */

@@ -1,7 +1,7 @@
 import type { NDArray, TypedArray } from './dtype.ts';
 import { GossamerError } from './errors.ts';
-import { attributesKey, type Node, reachable, type Spec } from './graph.ts';
 import type { Executor } from './execute/executor.ts';
+import { attributesKey, type Node, reachable, type Spec } from './graph.ts';
 import { OnnxBuilder, OPSET } from './onnx/builder.ts';
 import { encodeOnnx } from './onnx/encode.ts';
 import { type Operator, part } from './operator.ts';
@@ -152,7 +152,8 @@ function partition({ nodes, inputs, outputs }: Canonical): Piece[] {
         writes.push(p);
       }
     }
-    if (writes.length > 0) pieces.push({ kind: 'session', members: members.sort((a, b) => a - b), reads: [...reads], writes });
+    if (writes.length > 0)
+      pieces.push({ kind: 'session', members: members.sort((a, b) => a - b), reads: [...reads], writes });
     for (const p of at) if (isHost(nodes[p])) pieces.push({ kind: 'host', slot: p });
   }
   return pieces;
@@ -187,7 +188,14 @@ async function sessionStep(
   const writes = piece.writes.map(slot => {
     // Outputs get names of their own, since one value may not be two graph outputs.
     const name = `o${slot}`;
-    builder.nodes.push({ name: '', opType: 'Identity', domain: '', inputs: [names.get(slot) as string], outputs: [name], attributes: {} });
+    builder.nodes.push({
+      name: '',
+      opType: 'Identity',
+      domain: '',
+      inputs: [names.get(slot) as string],
+      outputs: [name],
+      attributes: {},
+    });
     builder.outputs.push({ name, dtype: nodes[slot].dtype, shape: [...nodes[slot].shape] });
     return { slot, name, dtype: nodes[slot].dtype, shape: nodes[slot].shape };
   });
@@ -215,7 +223,8 @@ async function sessionStep(
 
 /** Adds one node's ONNX form. */
 export function emitNode(builder: OnnxBuilder, node: Node, args: readonly string[]): string | readonly string[] {
-  if (!node.op.emit) throw new GossamerError(`${node.op.name} runs on the host only and cannot become part of an ONNX file`);
+  if (!node.op.emit)
+    throw new GossamerError(`${node.op.name} runs on the host only and cannot become part of an ONNX file`);
   return node.op.emit(builder, args, {
     attributes: node.attributes,
     inputs: node.inputs,
@@ -241,7 +250,9 @@ function hostStep({ nodes, inputs }: Canonical, slot: Slot, plan: Plan): Step {
   const specs = node.parts ?? [node];
   const destinations = node.parts
     ? nodes.flatMap((n, p) =>
-        (n.op as unknown) === part && inputs[p][0] === slot ? [{ p, index: (n.attributes as { index: number }).index }] : [],
+        (n.op as unknown) === part && inputs[p][0] === slot
+          ? [{ p, index: (n.attributes as { index: number }).index }]
+          : [],
       )
     : [{ p: slot, index: 0 }];
   return {

@@ -1,6 +1,6 @@
 import { createExecutor } from '#execute';
-import type { ExecuteOptions, Executor } from './execute/executor.ts';
 import { check } from './errors.ts';
+import type { ExecuteOptions, Executor } from './execute/executor.ts';
 import type { Node } from './graph.ts';
 import { type Canonical, canonicalize, Plan } from './plan.ts';
 
@@ -46,7 +46,10 @@ export async function clearCache(): Promise<void> {
 export async function realize(...tensors: readonly { node: Node }[]): Promise<void> {
   const nodes = [...new Set(tensors.map(t => t.node))].filter(n => !n.isLeaf);
   for (const t of tensors) {
-    check(!t.node.isLeaf || t.node.data, 'realize: the tensor is an input of a function being compiled; return it instead');
+    check(
+      !t.node.isLeaf || t.node.data,
+      'realize: the tensor is an input of a function being compiled; return it instead',
+    );
   }
   if (nodes.length === 0) return;
   const graph = canonicalize(nodes);

@@ -3,12 +3,12 @@ import { arrayType, sizeOf } from './dtype.ts';
 import { check, GossamerError } from './errors.ts';
 import { leafNode, type Node, type Spec } from './graph.ts';
 import { formatShape } from './operator.ts';
-import * as elementwise from './ops/elementwise.ts';
 import type { Operand } from './ops/elementwise.ts';
+import * as elementwise from './ops/elementwise.ts';
 import { matmul } from './ops/matmul.ts';
 import * as movement from './ops/movement.ts';
-import * as reduce from './ops/reduce.ts';
 import type { Axes } from './ops/reduce.ts';
+import * as reduce from './ops/reduce.ts';
 import { realize } from './realize.ts';
 
 /**
@@ -354,7 +354,8 @@ type Nested = number | boolean | readonly Nested[];
 
 /** A leaf from numbers (nested arrays give the shape), a typed array with its shape, or a plain array. */
 export function tensor(data: Nested | TypedArray | NDArray, shape?: readonly number[], dtype?: DType): Tensor {
-  if (typeof data === 'object' && 'dtype' in data) return new Tensor(leafNode(data, checkedLength(data.data, data.shape)));
+  if (typeof data === 'object' && 'dtype' in data)
+    return new Tensor(leafNode(data, checkedLength(data.data, data.shape)));
   if (ArrayBuffer.isView(data)) {
     const array = data as TypedArray;
     const type = dtype ?? defaultDtype(array);

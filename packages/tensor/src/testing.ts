@@ -3,7 +3,7 @@ import { gradients } from './gradients.ts';
 import { formatShape } from './operator.ts';
 import { Random } from './random.ts';
 import { realize } from './realize.ts';
-import { Tensor, tensor } from './tensor.ts';
+import { type Tensor, tensor } from './tensor.ts';
 
 /** Seeded normal data of a shape, as a leaf. */
 export const randn = (shape: readonly number[], seed: number | string = 0, mean = 0, std = 1): Tensor =>

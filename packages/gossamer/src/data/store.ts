@@ -1,5 +1,7 @@
 import { FormatError, GossamerError, writeFile } from '@gossamer/tensor';
 import { decompress, isGzip } from './archive.ts';
+import { joinBytes } from './bytes.ts';
+import { checksums } from './checksums.ts';
 
 /** A file of a data set, and where the world keeps it. */
 export interface DataFile {
@@ -21,6 +23,9 @@ export interface LoadOptions {
   /** Stops a download. */
   signal?: AbortSignal;
 }
+
+/** A data file with the checksums known for its path. */
+export const dataFile = (path: string, url?: string): DataFile => ({ path, url, sha256: checksums[path] });
 
 /** The data folder: `GOSSAMER_DATA`, else `gossamer` in the user's cache folder (`XDG_CACHE_HOME`, `~/.cache`). */
 export async function dataFolder(): Promise<string> {
@@ -50,7 +55,6 @@ export async function readStored(file: DataFile, path: string): Promise<Uint8Arr
 
 async function verified(file: DataFile, bytes: Uint8Array, where: string): Promise<Uint8Array> {
   const known = file.sha256;
-  // A tar.gz is left for the archive reader only in name: all gzip is undone here.
   if (!known) return decompress(bytes, where);
   const outer = await sha256(bytes);
   if (known.includes(outer)) return decompress(bytes, where);
@@ -91,12 +95,7 @@ export async function fetchFile(file: DataFile, folder: string, options: LoadOpt
     const reason = inner instanceof Error ? inner.message : (cause as Error).message;
     throw new GossamerError(`${url}: cannot be fetched: ${reason}`, { cause });
   }
-  const bytes = new Uint8Array(received);
-  let offset = 0;
-  for (const part of parts) {
-    bytes.set(part, offset);
-    offset += part.length;
-  }
+  const bytes = joinBytes(parts);
   await verified(file, bytes, url);
   const target = join(folder, path);
   await mkdir(dirname(target), { recursive: true });

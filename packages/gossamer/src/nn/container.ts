@@ -39,7 +39,7 @@ export interface MLPOptions {
   readonly random?: Random;
 }
 
-/** A multi-layer perceptron: `new MLP([784, 300, 100, 10])`. Axes after the first of the input are flattened. */
+/** A multi-layer perceptron over the last axis: `new MLP([784, 300, 100, 10])`. */
 export class MLP extends Module {
   readonly layers: Linear[];
   readonly activations: Module[];
@@ -53,18 +53,17 @@ export class MLP extends Module {
     check(sizes.length >= 2, () => `MLP: sizes [${sizes}]: expected at least inputs and outputs`);
     this.layers = sizes.slice(1).map((n, i) => new Linear(sizes[i], n, { bias, random: random.fork(i) }));
     const hidden = sizes.slice(2);
-    this.activations = hidden.map(activation);
+    this.activations = hidden.map(() => activation());
     this.dropouts =
       dropout > 0 ? hidden.map((_, i) => new Dropout(dropout, { random: random.fork(`dropout ${i}`) })) : [];
   }
 
   override forward(x: Tensor): Tensor {
-    let h = x.rank > 2 ? x.flatten() : x;
     this.layers.forEach((layer, i) => {
-      h = layer.forward(h);
-      if (i < this.activations.length) h = this.activations[i].forward(h);
-      if (i < this.dropouts.length) h = this.dropouts[i].forward(h);
+      x = layer.forward(x);
+      if (i < this.activations.length) x = this.activations[i].forward(x);
+      if (i < this.dropouts.length) x = this.dropouts[i].forward(x);
     });
-    return h;
+    return x;
   }
 }

@@ -1,10 +1,9 @@
 import { check, GossamerError } from '../errors.ts';
-import { leafNode, type Node, reachable, type Spec } from '../graph.ts';
+import type { Node, Spec } from '../graph.ts';
 import { type Emission, part } from '../operator.ts';
-import type { Parameter } from '../parameter.ts';
 import { realize } from '../realize.ts';
-import { record } from '../record.ts';
-import { Tensor } from '../tensor.ts';
+import type { Tensor } from '../tensor.ts';
+import { type Outputs, type Traced, traceGraph } from '../trace.ts';
 import { OnnxBuilder, OPSET, SymbolicDim } from './builder.ts';
 import type { OnnxModel, OnnxValue } from './proto.ts';
 
@@ -21,16 +20,6 @@ export interface ExportOptions {
   metadata?: Record<string, string>;
 }
 
-type Outputs = Tensor | readonly Tensor[] | { readonly [name: string]: Tensor };
-
-interface Traced {
-  /** Everything the outputs depend on, in topological order. */
-  readonly nodes: readonly Node[];
-  readonly inputs: readonly Node[];
-  readonly outputs: readonly { name: string; node: Node }[];
-  readonly parameters: ReadonlyMap<Node, Parameter>;
-}
-
 /**
  * Writes the graph that `fn` builds as an ONNX model (opset 21, standard operators only). Parameters become
  * initializers under their names. With a dynamic batch the function is traced at three batch sizes: whatever differs
@@ -45,7 +34,16 @@ export async function exportOnnx(
 ): Promise<OnnxModel> {
   check(Object.keys(inputs).length > 0, 'exportOnnx: the model needs at least one input');
   const sizes = batch === null ? [undefined] : [2, 3, 5];
-  const traces = sizes.map(size => trace(fn, inputs, size, names));
+  const traces = sizes.map(size =>
+    traceGraph(
+      fn,
+      Object.values(inputs).map(({ dtype, shape }) => ({
+        dtype,
+        shape: size === undefined ? shape : [size, ...shape.slice(1)],
+      })),
+      { caller: 'exportOnnx', ...(names && { outputs: names }) },
+    ),
+  );
   const [first] = traces;
   const lazy = [...first.parameters.values()].filter(p => !p.isRealized);
   await realize(...lazy);
@@ -102,41 +100,6 @@ export async function exportOnnx(
     ...(metadata && { metadata }),
     graph: { name, nodes: builder.nodes, inputs: builder.inputs, outputs, initializers: builder.initializers },
   };
-}
-
-function trace(
-  fn: (...inputs: Tensor[]) => Outputs,
-  specs: Readonly<Record<string, Spec>>,
-  batch: number | undefined,
-  names: readonly string[] | undefined,
-): Traced {
-  const inputs = Object.values(specs).map(({ shape, dtype }) =>
-    leafNode({ dtype, shape: batch === undefined ? shape : [batch, ...shape.slice(1)] }),
-  );
-  const parameters = new Map<Node, Parameter>();
-  const result = record(
-    {
-      use: p => {
-        if (p.node.isLeaf || !parameters.has(p.node)) parameters.set(p.node, p);
-      },
-      assign: p => {
-        throw new GossamerError(`exportOnnx: ${p} is assigned while tracing; call eval() on the model first`);
-      },
-      fresh: () => {
-        throw new GossamerError('exportOnnx: the model draws random numbers; call eval() on it first');
-      },
-    },
-    () => fn(...inputs.map(n => new Tensor(n))),
-  );
-  const list = result instanceof Tensor ? [result] : Array.isArray(result) ? (result as Tensor[]) : undefined;
-  const outputs = list
-    ? list.map((t, i) => ({ name: names?.[i] ?? (list.length === 1 ? 'output' : `output${i}`), node: t.node }))
-    : Object.entries(result as Record<string, Tensor>).map(([name, t]) => ({ name, node: t.node }));
-  check(outputs.length > 0 && outputs.every(o => o.node), 'exportOnnx: the function returned no tensors');
-  const nodes = reachable(outputs.map(o => o.node));
-  const strange = nodes.find(n => n.isLeaf && !n.data && !inputs.includes(n));
-  check(!strange, 'exportOnnx: the model uses an input of another compiled function');
-  return { nodes, inputs, outputs, parameters: new Map([...parameters].filter(([n]) => n.isLeaf)) };
 }
 
 /** Gives every parameter in use its own name as an initializer before anything else takes one. */
@@ -218,11 +181,23 @@ class Overlay {
     const merge = (values: readonly unknown[], path: string): unknown => {
       const [value] = values;
       if (typeof value === 'number' && values.some(v => v !== value)) return this.#fit(values as number[], node, path);
-      if (Array.isArray(value)) return value.map((_, i) => merge(values.map(v => (v as unknown[])[i]), `${path}[${i}]`));
+      if (Array.isArray(value))
+        return value.map((_, i) =>
+          merge(
+            values.map(v => (v as unknown[])[i]),
+            `${path}[${i}]`,
+          ),
+        );
       if (typeof value === 'object' && value !== null) {
         const record = value as Record<string, unknown>;
         return Object.fromEntries(
-          Object.keys(record).map(k => [k, merge(values.map(v => (v as Record<string, unknown>)[k]), `${path}.${k}`)]),
+          Object.keys(record).map(k => [
+            k,
+            merge(
+              values.map(v => (v as Record<string, unknown>)[k]),
+              `${path}.${k}`,
+            ),
+          ]),
         );
       }
       return value;

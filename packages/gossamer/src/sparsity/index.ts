@@ -1,0 +1,34 @@
+// The sparsity vocabulary: score × granularity × allocation × schedule → mask. `report-svg.ts` is imported by its path,
+// because it brings the plotting library with it.
+export { type Allocation, type AllocationOptions, allocate } from './allocation.ts';
+export { countOf, type Rounding } from './apportion.ts';
+export {
+  expandUnits,
+  formatGranularity,
+  type Granularity,
+  type GroupNorm,
+  groupScores,
+  keepNM,
+  type NM,
+  parseGranularity,
+  type Units,
+  unitsOf,
+} from './granularity.ts';
+export { dropLowest, type Exchange, exchange, growHighest, moveTowardsHighest } from './grow.ts';
+export { checkLayers, flops, type Layer, type LayerKind, layer, layoutOf, maskable, type Selection } from './layer.ts';
+export { type LayerMask, Mask } from './mask.ts';
+export { bernoulliMask, type PruneOptions, prune } from './prune.ts';
+export { type LayerRow, quantity, type ReportRow, reportTable, type SparsityReport, sparsityReport } from './report.ts';
+export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
+export * from './score.ts';
+export { keepHighest, pick, type Scored } from './select.ts';
+export {
+  decodeBitMask,
+  decodeCSR,
+  decodeRelative,
+  encodeBitMask,
+  encodeCSR,
+  encodeRelative,
+  type StorageBytes,
+  storageBytes,
+} from './storage.ts';
