@@ -15,10 +15,16 @@ export interface Axis {
   readonly format?: (value: number) => string;
 }
 
+export interface Point {
+  readonly x: number;
+  readonly mean: number;
+  /** Drawn as an error bar of ± one standard deviation. */
+  readonly std?: number;
+}
+
 export interface Series {
   readonly name: string;
-  /** `std` is drawn as an error bar of ± one standard deviation. */
-  readonly points: readonly { readonly x: number; readonly mean: number; readonly std?: number }[];
+  readonly points: readonly Point[];
 }
 
 export interface LineChart {
@@ -57,6 +63,9 @@ export interface BarChart {
 const colours = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#000000', '#56B4E9', '#E69F00'];
 /** Markers tell series apart without any colour. */
 const symbols = ['circle', 'square', 'triangle', 'diamond', 'star', 'cross', 'wye'] as const;
+/** Ends of error bars. Not Plot's `marker`s, whose ids count up and would make every picture different. */
+const dash = cap(4, 0);
+const bar = cap(0, 4);
 const ink = '#222';
 const pale = '#666';
 const fontSize = 13;
@@ -71,19 +80,16 @@ export function lineChart({ title, subtitle, x, y, series, width = 760, height =
   check(all.length > 0, `lineChart '${title}': no points`);
   check(all.every(Number.isFinite), `lineChart '${title}': a point is NaN or infinite`);
   const lines = series.map(({ name, points }, i) => {
-    const style = { stroke: colours[i], clip: false };
+    const style = { stroke: colours[i], strokeWidth: 1.5 };
+    const low = (p: Point) => p.mean - p.std!;
+    const high = (p: Point) => p.mean + p.std!;
     const bars = points.filter(p => (p.std ?? 0) > 0);
     const marker = { fill: colours[i], symbol: symbols[i], r: 4.5, stroke: 'white', strokeWidth: 1 };
     const legend = { frameAnchor: 'top-right', dx: 34, dy: 12 + i * 22 } as const;
     return [
-      Plot.ruleX(bars, {
-        ...style,
-        x: 'x',
-        y1: p => p.mean - p.std!,
-        y2: p => p.mean + p.std!,
-        strokeWidth: 1.5,
-        marker: 'tick-x',
-      }),
+      Plot.ruleX(bars, { ...style, x: 'x', y1: low, y2: high }),
+      Plot.dot(bars, { ...style, x: 'x', y: low, symbol: dash }),
+      Plot.dot(bars, { ...style, x: 'x', y: high, symbol: dash }),
       Plot.line(points, { ...style, x: 'x', y: 'mean', strokeWidth: 2 }),
       Plot.dot(points, { x: 'x', y: 'mean', ...marker }),
       Plot.dot([name], { ...legend, ...marker }),
@@ -111,6 +117,9 @@ export function barChart({ title, subtitle, x, bars, full, width = 760 }: BarCha
   );
   check(new Set(bars.map(b => b.name)).size === bars.length, `barChart '${title}': two bars have the same name`);
   const format = x.format ?? String;
+  const spread = bars.filter(b => (b.std ?? 0) > 0);
+  const style = { stroke: ink, strokeWidth: 1.5 };
+  const low = (b: Bar) => b.value - b.std!;
   const end = (b: Bar) => b.value + (b.std ?? 0);
   const notes = bars.map(b => b.note ?? format(b.value));
   const row = 26;
@@ -130,17 +139,9 @@ export function barChart({ title, subtitle, x, bars, full, width = 760 }: BarCha
       full === undefined ? Plot.gridX({ stroke: '#ddd', strokeOpacity: 1 }) : null,
       full === undefined ? null : Plot.barX(bars, { y: 'name', x1: 0, x2: full, fill: '#e8ecf0' }),
       Plot.barX(bars, { y: 'name', x: 'value', fill: colours[0] }),
-      Plot.ruleY(
-        bars.filter(b => (b.std ?? 0) > 0),
-        {
-          y: 'name',
-          x1: b => b.value - b.std,
-          x2: b => b.value + b.std,
-          stroke: ink,
-          strokeWidth: 1.5,
-          marker: 'tick-y',
-        },
-      ),
+      Plot.ruleY(spread, { ...style, y: 'name', x1: low, x2: end }),
+      Plot.dot(spread, { ...style, y: 'name', x: low, symbol: bar }),
+      Plot.dot(spread, { ...style, y: 'name', x: end, symbol: bar }),
       Plot.text(bars, {
         y: 'name',
         x: full === undefined ? end : () => full,
@@ -151,6 +152,16 @@ export function barChart({ title, subtitle, x, bars, full, width = 760 }: BarCha
       }),
     ],
   });
+}
+
+/** A marker that is a stroke from (−x, −y) to (x, y). */
+function cap(x: number, y: number): Plot.SymbolImplementation {
+  return {
+    draw(path: CanvasPath) {
+      path.moveTo(-x, -y);
+      path.lineTo(x, y);
+    },
+  };
 }
 
 const scale = ({ label, scale = 'linear', domain, reverse = false, ticks, format }: Axis) => ({
@@ -182,7 +193,6 @@ function render(title: string, subtitle: string | undefined, options: Plot.PlotO
   const svg = Plot.plot({
     ...options,
     document: parseHTML('<html></html>').document,
-    ariaLabel: title,
     marginTop,
     style: { fontSize: `${fontSize}px`, color: ink, fontFamily: 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif' },
     marks: [

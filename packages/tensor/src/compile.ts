@@ -139,7 +139,9 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
   } catch (error) {
     if (pending.length === 0) throw error;
   }
-  const assigned = [...originals].map(([parameter, original]) => ({ parameter, original, node: parameter.node }));
+  const assigned = [...originals]
+    .map(([parameter, original]) => ({ parameter, original, node: parameter.node }))
+    .filter(({ original, node }) => node !== original);
   for (const { parameter, original } of assigned) parameter.node = original;
 
   const returned: Node[] = [];

@@ -62,6 +62,7 @@ export function gradients(y: Tensor, xs: readonly Tensor[], seed?: Tensor): Tens
       attributes: node.attributes,
       grads: upstream.map((g, i) => g ?? zeros(outputs[i].shape, outputs[i].dtype)),
       needs: i => active.has(node.inputs[i]),
+      reaches: i => upstream[i] !== undefined,
     });
     node.inputs.forEach((input, i) => {
       const grad = inputGrads[i];

@@ -16,6 +16,8 @@ export interface GradientCall<A> {
   readonly grads: readonly Tensor[];
   /** Whether ∂loss/∂input `i` will be used; skip costly work where it is not. */
   needs(i: number): boolean;
+  /** Whether output `i` reaches the loss; where it does not, `grads[i]` is zeros. */
+  reaches(i: number): boolean;
 }
 
 /** What emission sees of a node. Inside dynamic-batch export, numbers of `attributes` and `shape` may be symbolic. */

@@ -32,6 +32,11 @@ export class Parameter extends Tensor {
     return this.node;
   }
 
+  /** The value of this moment as a tensor that later assignments do not change. */
+  current(): Tensor {
+    return new Tensor(this.use());
+  }
+
   /** Makes `value` the parameter's value from here on. Shape and dtype must match. */
   assign(value: Tensor): this {
     this.#checkSpec(value.shape, value.dtype);

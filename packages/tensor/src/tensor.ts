@@ -6,6 +6,7 @@ import { formatShape } from './operator.ts';
 import type { Operand } from './ops/elementwise.ts';
 import * as elementwise from './ops/elementwise.ts';
 import { matmul } from './ops/matmul.ts';
+import * as gathering from './ops/gather.ts';
 import * as movement from './ops/movement.ts';
 import type { Axes } from './ops/reduce.ts';
 import * as reduce from './ops/reduce.ts';
@@ -347,6 +348,37 @@ export class Tensor implements Spec {
   }
   tile(times: readonly number[]): Tensor {
     return movement.tile(this, times);
+  }
+
+  // Indexing and order (int32 positions; negative ones count from the end)
+  /** Slices along `axis` at the given positions. */
+  gather(indices: Tensor, axis = 0): Tensor {
+    return gathering.gather(this, indices, axis);
+  }
+  /** One element for each position in `indices`, which stands in place of the coordinate `axis`. */
+  gatherElements(indices: Tensor, axis = -1): Tensor {
+    return gathering.gatherElements(this, indices, axis);
+  }
+  /** Adds slices of `updates` at positions along `axis`; repeated positions add up. */
+  scatterAdd(indices: Tensor, updates: Tensor, axis = 0): Tensor {
+    return gathering.scatterAdd(this, indices, updates, axis);
+  }
+  /** 1 at the position that each integer names on a new last axis, else 0. */
+  oneHot(depth: number): Tensor {
+    return gathering.oneHot(this, depth);
+  }
+  argmax(axis = -1, keep = false): Tensor {
+    return sorting.argmax(this, axis, keep);
+  }
+  argmin(axis = -1, keep = false): Tensor {
+    return sorting.argmin(this, axis, keep);
+  }
+  /** The k largest (or smallest) elements along an axis and their positions. */
+  topk(k: number, axis = -1, options: { largest?: boolean; sorted?: boolean } = {}): [values: Tensor, indices: Tensor] {
+    return sorting.topk(this, k, axis, options);
+  }
+  sort(axis = -1, descending = false): [values: Tensor, indices: Tensor] {
+    return sorting.sort(this, axis, descending);
   }
 }
 

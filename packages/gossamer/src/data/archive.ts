@@ -148,8 +148,8 @@ export function readZip(bytes: Uint8Array, name = 'zip'): ArchiveEntry[] {
     reader.skip(extraLength + commentLength);
     if (flags & 1) reader.fail(`${path} is encrypted`);
     if (method !== 0 && method !== 8) reader.fail(`${path} uses compression method ${method}; 0 and 8 are supported`);
-    if (path.endsWith('/')) continue;
     const entry = { path, method, crc, packed, unpacked, local };
+    if (path.endsWith('/')) continue;
     entries.push({ name: path, bytes: () => unzipEntry(bytes, name, entry) });
   }
   return entries;
@@ -178,7 +178,9 @@ function unzipEntry(bytes: Uint8Array, archive: string, entry: ZipRecord): Uint8
   if (reader.u32() !== LOCAL) reader.fail('its local header has a wrong signature');
   reader.skip(22);
   const [nameLength, extraLength] = [reader.u16(), reader.u16()];
-  reader.skip(nameLength + extraLength);
+  const own = utf8(reader.take(nameLength, 'its name'), archive);
+  if (own !== entry.path) reader.fail(`its local header calls it ${own}`);
+  reader.skip(extraLength);
   const packed = reader.take(entry.packed, 'its data');
   // Deflate shrinks by 1032 at most: a larger claim is a lie, refused before it is allocated.
   if (entry.unpacked > (entry.method === 0 ? entry.packed : 1032 * entry.packed + 1032)) {

@@ -71,6 +71,8 @@ export class ImageDataset extends Dataset<LabelledImages> {
     this.names = this.#entries.map(({ name }) => name);
     const label = typeof options.label === 'function' ? options.label : (path: string) => path.split('/').at(-2) ?? '';
     const labels = this.names.map(label);
+    const bad = labels.findIndex(name => typeof name === 'number' && !Number.isInteger(name));
+    check(bad < 0, () => `ImageDataset: no label for ${this.names[bad]}: got ${labels[bad]}`);
     this.classes = [...new Set(labels.filter(name => typeof name === 'string'))].sort();
     this.labels = Int32Array.from(labels, name => (typeof name === 'number' ? name : this.classes.indexOf(name)));
   }

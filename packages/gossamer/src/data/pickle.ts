@@ -148,8 +148,12 @@ class Machine {
       const type = args[0] instanceof Global ? args[0].kind : '';
       if (type !== 'ndarray' && type !== 'csr') this.#reader.fail('reconstructs something that is no array');
       this.#push(new Instance(type, args.slice(1)));
-    } else if (kind === 'defaultdict' || kind === 'dict') this.#push(new Map());
-    else if (kind === 'list' && args.length === 0) this.#push([]);
+    } else if (kind === 'defaultdict' || kind === 'dict') {
+      // Items come later, one by one; the only argument is a default dictionary's factory.
+      if (!args.every(argument => argument instanceof Global))
+        this.#reader.fail(`makes a ${kind} from items: not supported`);
+      this.#push(new Map());
+    } else if (kind === 'list' && args.length === 0) this.#push([]);
     // Python 3 writes byte strings in old protocols as text with an encoding.
     else if (kind === 'encode' && typeof args[0] === 'string' && args[1] === 'latin1') this.#push(args[0]);
     else if (kind === 'dtype' || kind === 'csr') this.#push(new Instance(kind, args));
@@ -198,6 +202,14 @@ class Machine {
     );
   }
 
+  /** A string in Python's raw-unicode-escape notation, as protocol 0 writes it. */
+  #unicode(): string {
+    return this.#reader.line('a string').replace(/\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})/g, (text, short, long) => {
+      const code = Number.parseInt(short ?? long, 16);
+      return code <= 0x10ffff ? String.fromCodePoint(code) : text;
+    });
+  }
+
   readonly #operations: Record<string, () => void> = {
     '\x80': () => {
       const version = this.#reader.u8();
@@ -227,7 +239,7 @@ class Machine {
     T: () => this.#push(this.#reader.latin1(this.#reader.u32(), 'a string')),
     C: () => this.#push(this.#reader.latin1(this.#reader.u8(), 'a byte string')),
     B: () => this.#push(this.#reader.latin1(this.#reader.u32(), 'a byte string')),
-    V: () => this.#push(this.#reader.line('a string')),
+    V: () => this.#push(this.#unicode()),
     X: () => this.#push(this.#text(this.#reader.u32())),
     '\x8c': () => this.#push(this.#text(this.#reader.u8())),
     '\x8d': () => this.#push(this.#text(this.#size64())),

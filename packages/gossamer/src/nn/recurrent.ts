@@ -3,13 +3,13 @@ import {
   concat,
   formatShape,
   linear,
-  multiOperator,
   Parameter,
   Random,
   stack,
   type Tensor,
   zeros,
 } from '@gossamer/tensor';
+import { cut } from './cut.ts';
 import { Dropout } from './dropout.ts';
 import { fanUniform } from './init.ts';
 import { Module } from './module.ts';
@@ -27,21 +27,8 @@ export interface RecurrentOptions {
   readonly random?: Random;
 }
 
-/**
- * Pieces of the given lengths along an axis, as one ONNX node whose gradient is one concatenation: unrolled over T steps,
- * slices would cost T paddings of the whole sequence.
- */
-const cut = multiOperator<{ axis: number; lengths: readonly number[] }>({
-  name: 'cut',
-  infer: ([x], { axis, lengths }) =>
-    lengths.map(n => ({ shape: x.shape.map((d, i) => (i === axis ? n : d)), dtype: x.dtype })),
-  gradient: ({ grads, attributes: { axis } }) => [concat(grads, axis)],
-  emit: (b, [x], { attributes: { axis, lengths } }) =>
-    b.multi('Split', [x, b.dims(lengths)], { axis }, lengths.length),
-});
-const columns = (x: Tensor, lengths: readonly number[]): Tensor[] => cut([x], { axis: x.rank - 1, lengths });
-const steps = (x: Tensor): Tensor[] =>
-  cut([x], { axis: 0, lengths: new Array<number>(x.shape[0]).fill(1) }).map(t => t.squeeze(0));
+const columns = (x: Tensor, lengths: readonly number[]): Tensor[] => cut(x, lengths, x.rank - 1);
+const steps = (x: Tensor): Tensor[] => cut(x, new Array<number>(x.shape[0]).fill(1), 0).map(t => t.squeeze(0));
 
 interface Weights {
   readonly input: Parameter;

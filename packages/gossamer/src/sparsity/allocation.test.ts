@@ -80,7 +80,7 @@ describe('allocate', () => {
     expect(counts[3]).toBeLessThan(0.1 * mobile[3].units);
   });
 
-  it('uniform+ keeps the first layer dense and, above 80 %, a fifth of the last', () => {
+  it('uniform+ keeps the first layer dense and at least a fifth of the last', () => {
     const high = allocate(mobile, 0.9, { allocation: 'uniform+' });
     expect([high[0], high[4]]).toEqual([864, 256]);
     expect(sum(high)).toBe(units(mobile) - Math.round(0.9 * units(mobile)));
@@ -101,11 +101,9 @@ describe('allocate', () => {
         if (allocation === 'uniform+') layers[0].upper = layers[0].units;
         const fixed: Record<string, number> = seed % 2 ? { pw: 0.4 } : {};
         const counts = allocate(layers, s, { allocation, fixed });
-        const total = units(layers) - Math.round(s * units(layers));
-        // Uniform rounds in each layer as long as nothing is fixed: up to half a unit a layer from the rounded total.
-        expect(Math.abs(sum(counts) - total)).toBeLessThanOrEqual(
-          allocation === 'uniform' && !seed ? 2 : seed % 2 ? 0 : 2,
-        );
+        // Uniform rounds in each layer, unless something is fixed; the others round the total.
+        const parts = allocation === 'uniform' && seed % 2 === 0 ? layers.map(l => l.units) : [units(layers)];
+        expect(sum(counts)).toBe(sum(parts.map(n => n - Math.round(s * n))));
         counts.forEach((n, i) => {
           expect(n).toBeGreaterThanOrEqual(layers[i].lower);
           expect(n).toBeLessThanOrEqual(layers[i].upper);
@@ -117,11 +115,14 @@ describe('allocate', () => {
 
   it('does not depend on the order of the layers, and never gives more at a higher sparsity', () => {
     const twins = [...mobile, claimant('pw2', [64, 32, 1, 1]), claimant('conv2', [128, 64, 3, 3])];
-    for (const allocation of ['uniform', 'er', 'erk'] as const) {
+    for (const allocation of ['uniform', 'uniform+', 'er', 'erk'] as const) {
       let previous = twins.map(l => l.units);
-      for (let s = 0; s < 1; s += 0.0103) {
+      // The last layer of this net alone is too large for more than 89 % with uniform+.
+      for (let s = 0; s < (allocation === 'uniform+' ? 0.89 : 0.99); s += 0.0103) {
         const counts = allocate(twins, s, { allocation });
-        expect(allocate(twins.toReversed(), s, { allocation }).toReversed()).toEqual(counts);
+        // Only uniform+ asks which layer is first and which last.
+        if (allocation !== 'uniform+')
+          expect(allocate(twins.toReversed(), s, { allocation }).toReversed()).toEqual(counts);
         counts.forEach((n, i) => {
           expect(n).toBeLessThanOrEqual(previous[i]);
         });

@@ -5,8 +5,8 @@ import { apportion, countOf, type Receiver, type Rounding } from './apportion.ts
  * How a model's sparsity is divided among its layers.
  *
  * - `uniform`: every layer the same; round(s·n) of its units go
- * - `uniform+`: the first layer dense, above 80 % the last at density 0.2, the rest alike so that the total is met
- *   (Gale, Elsen & Hooker 2019, as used by Liu et al. 2022)
+ * - `uniform+`: the first layer dense, the last at most 80 % sparse, the rest alike so that the total is met (Gale,
+ *   Elsen & Hooker 2019)
  * - `er`: density ∝ (n_in + n_out) / (n_in·n_out) (Mocanu et al. 2018)
  * - `erk`: density ∝ Σ dims / Π dims over all dimensions of the weight, kernel included (Evci et al. 2020, RigL, §3 (1));
  *   in both, layers whose density would exceed 1 are dense and the others absorb the difference
@@ -46,17 +46,6 @@ export function rawDensity({ shape, outAxis, inAxis }: Claimant, rule: 'er' | 'e
   return dims.reduce((n, d) => n + d, 0) / dims.reduce((n, d) => n * d, 1);
 }
 
-/** The caller's fixed sparsities and those that `uniform+` adds. */
-function fixedSparsities(
-  layers: readonly Claimant[],
-  sparsity: number,
-  { allocation, fixed = {} }: AllocationOptions,
-): Readonly<Record<string, number>> {
-  if (allocation !== 'uniform+' || layers.length < 2) return fixed;
-  const last = sparsity > 0.8 ? { [layers[layers.length - 1].name]: 0.8 } : {};
-  return { [layers[0].name]: 0, ...last, ...fixed };
-}
-
 /** Units kept, n − round(s·n), by the layers that have a sparsity of their own. Unknown layers are refused. */
 export function fixedCounts(
   layers: readonly Claimant[],
@@ -91,10 +80,9 @@ export function fixedCounts(
 export function allocate(layers: readonly Claimant[], sparsity: number, options: AllocationOptions = {}): number[] {
   const { allocation = 'uniform', rounding } = options;
   check(allocation !== 'global', 'allocate: global has no counts by layer; rank all layers together');
-  const kept = (l: Claimant, s: number) => l.units - countOf(s, l.units, rounding);
   const { pinned, free, total } = budget(layers, sparsity, options);
   const counts = new Map(pinned);
-  const even = free.map(l => kept(l, sparsity));
+  const even = free.map(l => l.units - countOf(sparsity, l.units, rounding));
   const withinBounds = free.every((l, i) => even[i] >= (l.lower ?? 0) && even[i] <= (l.upper ?? l.units));
   if (allocation === 'uniform' && withinBounds && pinned.size === 0) return even;
   const byName = [...free].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -111,9 +99,10 @@ export function allocate(layers: readonly Claimant[], sparsity: number, options:
 /** Counts of the layers with a sparsity of their own, the other layers, and how many units these keep together. */
 export function budget<C extends Claimant>(layers: readonly C[], sparsity: number, options: AllocationOptions) {
   check(sparsity >= 0 && sparsity < 1, () => `sparsity ${sparsity} is outside 0 ≤ s < 1`);
-  const { allocation = 'uniform', rounding } = options;
-  const pinned = fixedCounts(layers, fixedSparsities(layers, sparsity, options), rounding);
-  const free = layers.filter(l => !pinned.has(l.name));
+  const { allocation = 'uniform', fixed = {}, rounding } = options;
+  const pinned = fixedCounts(layers, fixed, rounding);
+  const bounded = allocation === 'uniform+' ? boundEnds(layers) : layers;
+  const free = bounded.filter(l => !pinned.has(l.name));
   const units = layers.reduce((n, l) => n + l.units, 0);
   const target =
     allocation === 'uniform' && pinned.size === 0
@@ -133,6 +122,15 @@ export function budget<C extends Claimant>(layers: readonly C[], sparsity: numbe
       `sparsity ${sparsity} keeps ${target} of ${units} units, but fixed layers or the previous mask leave ${upper}: at least ${1 - upper / units} is needed`,
   );
   return { pinned, free, total: target - taken };
+}
+
+/** The bounds of `uniform+`: all of the first layer, a fifth of the last. */
+function boundEnds<C extends Claimant>(layers: readonly C[]): C[] {
+  return layers.map((l, i) => {
+    const { lower = 0, upper = l.units } = l;
+    const own = i === 0 ? l.units : i === layers.length - 1 ? l.units - countOf(0.8, l.units) : 0;
+    return { ...l, lower: Math.min(upper, Math.max(lower, own)) };
+  });
 }
 
 /** Weights that each layer keeps by `minimum`: the count itself, or floor(percent of all `weights`). */

@@ -55,8 +55,14 @@ export function moveTowardsHighest(keep: Uint8Array, scores: Float32Array, fract
   const ideal = pick(scores, live, 'highest', new Uint8Array(keep.length), 0, 'moveTowardsHighest');
   let lowest = Infinity;
   for (let i = 0; i < ideal.length; i++) if (ideal[i] === 1) lowest = Math.min(lowest, scores[i]);
-  let swaps = 0;
-  for (let i = 0; i < keep.length; i++) if (keep[i] === 0 && scores[i] > lowest) swaps++;
+  // All above the lowest score of the ideal must come in, all below it must go.
+  let missing = 0;
+  let surplus = 0;
+  for (let i = 0; i < keep.length; i++) {
+    if (keep[i] === 0 && scores[i] > lowest) missing++;
+    if (keep[i] === 1 && scores[i] < lowest) surplus++;
+  }
+  const swaps = Math.max(missing, surplus);
   return exchange(keep, Math.ceil(fraction * swaps), scores, scores, { regrowDropped: false });
 }
 

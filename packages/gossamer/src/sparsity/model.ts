@@ -1,0 +1,134 @@
+import { check, type Node, type Outputs, type Parameter, type Spec, type Tensor, traceGraph } from '@gossamer/tensor';
+import { Module } from '../nn/module.ts';
+import { type Layer, type LayerKind, layer } from './layer.ts';
+
+/** The weights of a model that can be masked, and where they live. */
+export interface ModelLayers {
+  /** In the order in which the model uses them. `values` are the parameters' data of the moment. */
+  readonly layers: readonly Layer[];
+  readonly parameters: ReadonlyMap<string, Parameter>;
+}
+
+type Model = Module | ((...inputs: Tensor[]) => Outputs);
+
+/**
+ * Finds the weights of linear layers, convolutions, products, recurrences and embeddings by tracing the model for one
+ * sample and looking at which operator reads each parameter. It works on any graph — modules, imported ONNX files,
+ * plain functions — and knows how often each weight is used (`positions`, for FLOPs). A weight with several uses (tied
+ * embeddings, an unrolled recurrence) is one layer. Biases and norms are no layers.
+ *
+ * @param inputs shape and dtype of each input; axis 0 is the batch
+ */
+export async function modelLayers(model: Model, inputs: readonly Spec[]): Promise<ModelLayers> {
+  const found = weightUses(model, inputs);
+  const layers: Layer[] = [];
+  const parameters = new Map<string, Parameter>();
+  for (const [p, uses] of found) {
+    const name = p.name || `parameter_${layers.length}`;
+    check(!parameters.has(name), () => `modelLayers: two weights are named ${name}`);
+    parameters.set(name, p);
+    layers.push(describe(name, p.shape, await p.data(), uses));
+  }
+  return { layers, parameters };
+}
+
+/** The same layers with the parameters' present values; cheaper than tracing again. */
+export async function refreshLayers({ layers, parameters }: ModelLayers): Promise<Layer[]> {
+  return Promise.all(layers.map(async l => ({ ...l, values: await parameters.get(l.name)!.data() })));
+}
+
+interface Use {
+  readonly kind: LayerKind;
+  readonly outAxis: number;
+  readonly inAxis: number;
+  readonly positions: number;
+}
+
+function describe(name: string, shape: readonly number[], values: Float32Array, uses: readonly Use[]): Layer {
+  const products = uses.filter(u => u.kind !== 'embedding');
+  const [main] = products.length > 0 ? products : uses;
+  const positions = products.reduce((n, u) => n + u.positions, 0);
+  const kind = main.kind === 'linear' && products.length > 1 ? 'recurrent' : main.kind;
+  return layer(name, shape, values, { kind, outAxis: main.outAxis, inAxis: main.inAxis, positions });
+}
+
+/** Uses of each parameter as a weight. */
+function weightUses(model: Model, inputs: readonly Spec[]): Map<Parameter, Use[]> {
+  const batch = inputs[0].shape[0];
+  const uses = new Map<Parameter, Use[]>();
+  // A tensor that is a parameter up to a permutation of axes: axis i of it is axis `axes[i]` of the parameter.
+  const weights = new Map<Node, { parameter: Parameter; axes: readonly number[] }>();
+  const { nodes, parameters } = trace(model, inputs);
+  for (const [node, parameter] of parameters) {
+    weights.set(node, { parameter, axes: node.shape.map((_, i) => i) });
+  }
+  for (const node of nodes) {
+    node.inputs.forEach((input, position) => {
+      const weight = weights.get(input);
+      if (!weight) return;
+      const attributes = node.attributes as Record<string, unknown>;
+      if (node.op.name === 'transpose') {
+        weights.set(node, { ...weight, axes: (attributes.perm as number[]).map(a => weight.axes[a]) });
+        return;
+      }
+      const use = useOf(node, position, batch);
+      if (!use) return;
+      const own = (axis: number) => (axis < 0 ? axis : weight.axes[axis]);
+      const list = uses.get(weight.parameter) ?? [];
+      list.push({ ...use, outAxis: own(use.outAxis), inAxis: own(use.inAxis) });
+      uses.set(weight.parameter, list);
+    });
+  }
+  return uses;
+}
+
+function trace(model: Model, inputs: readonly Spec[]) {
+  if (!(model instanceof Module)) return traceGraph(model, inputs, { caller: 'modelLayers' });
+  // Names are given by walking the model; training mode would assign running statistics.
+  for (const _ of model.namedParameters());
+  const modes = [...model.namedModules()].map(([, m]) => [m, m.training] as const);
+  model.eval();
+  try {
+    return traceGraph((...xs) => model.forward(...xs) as Outputs, inputs, { caller: 'modelLayers' });
+  } finally {
+    for (const [m, training] of modes) m.training = training;
+  }
+}
+
+/** How `node` uses its input number `position` as a weight, if it does. Axes are those of the input. */
+function useOf(node: Node, position: number, batch: number): Use | undefined {
+  const attributes = node.attributes as Record<string, unknown>;
+  const outputs = (channels: number) => node.size / channels / batch;
+  const weight = node.inputs[position];
+  switch (node.op.name) {
+    case 'linear':
+      return position === 1
+        ? { kind: 'linear', outAxis: 0, inAxis: 1, positions: outputs(weight.shape[0]) }
+        : undefined;
+    case 'matmul': {
+      if (weight.shape.length !== 2) return undefined;
+      const swapped = (attributes as { a: boolean; b: boolean })[position === 0 ? 'a' : 'b'];
+      // On the right, columns are outputs; on the left, rows are. Swapping reads them the other way round.
+      const outAxis = (position === 1) !== swapped ? 1 : 0;
+      return { kind: 'linear', outAxis, inAxis: 1 - outAxis, positions: outputs(weight.shape[outAxis]) };
+    }
+    case 'conv': {
+      if (position !== 1) return undefined;
+      const depthwise = weight.shape[1] === 1 && Number(attributes.groups) > 1;
+      const positions = outputs(weight.shape[0]);
+      return { kind: depthwise ? 'depthwise' : 'conv', outAxis: 0, inAxis: 1, positions };
+    }
+    case 'convTranspose': {
+      if (position !== 1) return undefined;
+      const positions = node.inputs[0].size / node.inputs[0].shape[1] / batch;
+      return { kind: 'conv', outAxis: 1, inAxis: 0, positions };
+    }
+    case 'embedding':
+    case 'gather':
+      return position === 0 && weight.shape.length === 2 && (attributes.axis ?? 0) === 0
+        ? { kind: 'embedding', outAxis: 1, inAxis: 0, positions: 0 }
+        : undefined;
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,55 @@
+import { compile, type Parameter, substitute, type Tensor } from '@gossamer/tensor';
+import type { Batch } from '../data/dataset.ts';
+import type { DataLoader } from '../data/loader.ts';
+import type { Module } from '../nn/module.ts';
+import type { Sparsifier } from '../sparsity/sparsifier.ts';
+import { type Task, type TensorBatch, toTensors } from './task.ts';
+
+/** Means over a data set, by name: `loss` and the task's metrics. */
+export type Metrics = Record<string, number>;
+
+/** What the model computes with in place of each parameter, after all sparsifiers. */
+export function effectiveWeights(model: Module, sparsifiers: readonly Sparsifier[]): Map<Parameter, Tensor> {
+  const effective = new Map<Parameter, Tensor>();
+  for (const p of model.parameters()) {
+    let value: Tensor = p;
+    for (const s of sparsifiers) value = s.effective?.(p, value) ?? value;
+    if (value !== p) effective.set(p, value);
+  }
+  return effective;
+}
+
+/**
+ * Makes a function that evaluates a model in eval mode: the task's loss and metrics, averaged over all samples that
+ * the loader gives. It compiles once and can be called again after every epoch.
+ */
+export function evaluator(model: Module, task: Task, sparsifiers: readonly Sparsifier[] = []) {
+  let fields: readonly string[] | undefined;
+  const run = compile((...values: Tensor[]) => {
+    const batch: TensorBatch = Object.fromEntries(fields!.map((name, i) => [name, values[i]]));
+    return substitute(effectiveWeights(model, sparsifiers), () => task(model, batch));
+  });
+  return async (loader: Iterable<Batch> | AsyncIterable<Batch> | DataLoader): Promise<Metrics> => {
+    const modes = [...model.namedModules()].map(([, m]) => [m, m.training] as const);
+    model.eval();
+    try {
+      const sums: Metrics = {};
+      let samples = 0;
+      for await (const batch of loader as AsyncIterable<Batch>) {
+        const tensors = toTensors(batch);
+        fields ??= Object.keys(tensors);
+        const result = await run(...fields.map(f => tensors[f]));
+        const n = tensors[fields[0]].shape[0];
+        samples += n;
+        for (const [name, value] of Object.entries(result)) sums[name] = (sums[name] ?? 0) + (await value.item()) * n;
+      }
+      return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));
+    } finally {
+      for (const [m, training] of modes) m.training = training;
+    }
+  };
+}
+
+/** Evaluates once; see {@link evaluator}. */
+export const evaluate = (model: Module, task: Task, loader: AsyncIterable<Batch>): Promise<Metrics> =>
+  evaluator(model, task)(loader);
