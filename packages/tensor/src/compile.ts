@@ -8,7 +8,8 @@ import { currentExecutor, realize } from './realize.ts';
 import { record } from './record.ts';
 import { Tensor } from './tensor.ts';
 
-/** What a compiled function may return: a tensor, or arrays and records of them. */
+/** What a compiled function may return: a tensor, or arrays and records of them, or nothing. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a function that only assigns parameters has no return statement
 export type Result = Tensor | undefined | void | readonly Result[] | { readonly [name: string]: Result };
 
 export interface Compiled<Args extends readonly Tensor[], R extends Result> {

@@ -1,13 +1,22 @@
 export { type Compiled, compile, type Result } from './compile.ts';
 export * from './dtype.ts';
 export * from './errors.ts';
-export type { ExecuteOptions } from './execute/executor.ts';
+export type { Executable, ExecuteOptions } from './execute/executor.ts';
+export { writeFile, writeFiles } from './files.ts';
 export { gradients } from './gradients.ts';
-export { formatGraph, type Node, type Spec } from './graph.ts';
+export { formatGraph, type Node, reachable, type Spec } from './graph.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16, toFloat32 } from './half.ts';
 export * as linalg from './linalg.ts';
 export { type ExportOptions, exportOnnx } from './onnx/export.ts';
-export { encodeOnnx, type OnnxModel, type ReadOptions, readOnnx, type SparseRule, type WriteOptions, writeOnnx } from './onnx/index.ts';
+export {
+  encodeOnnx,
+  type OnnxModel,
+  type ReadOptions,
+  readOnnx,
+  type SparseRule,
+  type WriteOptions,
+  writeOnnx,
+} from './onnx/index.ts';
 export { formatShape, multiOperator, type Operator, operator } from './operator.ts';
 export { constant, full, ones, zeros } from './ops/constant.ts';
 export { maximum, minimum, type Operand, pow, straightThrough, where } from './ops/elementwise.ts';
@@ -17,7 +26,7 @@ export { bernoulli, normal, uniform } from './ops/random.ts';
 export type { Axes } from './ops/reduce.ts';
 export { Parameter, substitute } from './parameter.ts';
 export { Random, type RandomState } from './random.ts';
-export { clearCache, configure, realize } from './realize.ts';
+export { clearCache, configure, loadExecutable, realize } from './realize.ts';
 export {
   encodeSafetensors,
   type NamedArrays,
@@ -29,4 +38,3 @@ export {
 } from './safetensors.ts';
 export { Tensor, tensor } from './tensor.ts';
 export { type Outputs, type Traced, traceGraph } from './trace.ts';
-export { writeFile, writeFiles } from './files.ts';

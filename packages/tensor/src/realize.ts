@@ -1,6 +1,6 @@
 import { createExecutor } from '#execute';
 import { check } from './errors.ts';
-import type { ExecuteOptions, Executor } from './execute/executor.ts';
+import type { Executable, ExecuteOptions, Executor } from './execute/executor.ts';
 import type { Node } from './graph.ts';
 import { type Canonical, canonicalize, Plan } from './plan.ts';
 
@@ -14,6 +14,13 @@ export function configure(next: ExecuteOptions): void {
 }
 
 export const currentExecutor = (): Executor => (executor ??= createExecutor(options));
+
+/**
+ * Loads a finished ONNX model in the runtime as it is, without Gossamer's graph: to check or to time a written file.
+ * Inputs and outputs go by position, in the order of `inputNames` and `outputNames`.
+ */
+export const loadExecutable = (model: Uint8Array, settings: ExecuteOptions = {}): Promise<Executable> =>
+  createExecutor({ ...options, ...settings }).load(model);
 
 const LIMIT = 128;
 const plans = new Map<string, Promise<Plan>>();

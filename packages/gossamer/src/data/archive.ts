@@ -215,3 +215,10 @@ export async function readArchive(bytes: Uint8Array, name?: string): Promise<Arc
   const plain = await decompress(bytes, name);
   return plain[0] === 0x50 && plain[1] === 0x4b ? readZip(plain, name) : readTar(plain, name);
 }
+
+/** The bytes of the file whose path ends in `/suffix` or is it; a FormatError if there is none. */
+export function entryBytes(entries: readonly ArchiveEntry[], suffix: string, archive: string): Uint8Array {
+  const found = entries.find(({ name }) => name === suffix || name.endsWith(`/${suffix}`));
+  if (!found) throw new FormatError(`${archive}: ${suffix} is missing`);
+  return found.bytes();
+}

@@ -53,6 +53,11 @@ export async function readStored(file: DataFile, path: string): Promise<Uint8Arr
   return verified(file, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), path);
 }
 
+/** The content of any file of the data folder, decompressed if it is gzip, e.g. `meshes/cow.obj.gz`. */
+export async function readData(path: string, options: Pick<LoadOptions, 'folder'> = {}): Promise<Uint8Array> {
+  return loadVariant(path, [{ files: [dataFile(path)], read: ([bytes]) => bytes }], { ...options, download: false });
+}
+
 async function verified(file: DataFile, bytes: Uint8Array, where: string): Promise<Uint8Array> {
   const known = file.sha256;
   if (!known) return decompress(bytes, where);

@@ -146,7 +146,9 @@ export function tokenizerFromJson(json: unknown, options: { special?: boolean; c
       const list = [...ids];
       const bad = list.find(id => !(Number.isInteger(id) && id >= 0 && id < size));
       if (bad !== undefined) throw new GossamerError(`tokenizer: token ${bad} of ${size}`);
-      return tokenizer.decode(list, { skip_special_tokens: !special });
+      if (list.length === 0) return '';
+      // The library's default would drop blanks before punctuation.
+      return tokenizer.decode(list, { skip_special_tokens: !special, clean_up_tokenization_spaces: false });
     },
   };
 }

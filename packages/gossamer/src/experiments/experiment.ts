@@ -1,4 +1,4 @@
-import type { ProgressGroup } from '../train/progress.ts';
+import type { Progress } from '../train/progress.ts';
 
 /** Plain values that name one run: what is varied, and the seed. */
 export type Condition = Readonly<Record<string, string | number | boolean>>;
@@ -54,7 +54,7 @@ export interface Context {
   /** The longer version for those who have hours. */
   readonly full: boolean;
   readonly seeds: readonly number[];
-  readonly progress: ProgressGroup;
+  readonly progress: Progress;
   /** Runs jobs one after another, skipping those that a former run finished, and returns all outcomes in order. */
   run(jobs: readonly Job[]): Promise<Outcome[]>;
 }
@@ -94,14 +94,20 @@ export function statistics(values: readonly number[]): Statistics {
 }
 
 /** Mean and deviation of one measure over the outcomes that match `arm` and all given parts of the condition. */
-export function summarize(outcomes: readonly Outcome[], arm: string, condition: Condition, measure: string): Statistics {
+export function summarize(
+  outcomes: readonly Outcome[],
+  arm: string,
+  condition: Condition,
+  measure: string,
+): Statistics {
   const values = outcomes
     .filter(o => o.arm === arm && Object.entries(condition).every(([k, v]) => o.condition[k] === v))
     .map(o => o.measures[measure]);
   return statistics(values);
 }
 
-export const format = ({ mean, std }: Statistics, digits = 2): string => `${mean.toFixed(digits)} ± ${std.toFixed(digits)}`;
+export const format = ({ mean, std }: Statistics, digits = 2): string =>
+  `${mean.toFixed(digits)} ± ${std.toFixed(digits)}`;
 
 /** A table with one row an arm and one column a value of `vary`. */
 export function tableOf(

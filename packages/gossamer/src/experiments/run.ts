@@ -1,5 +1,5 @@
 import { check, GossamerError, writeFile } from '@gossamer/tensor';
-import { type ProgressGroup, silent } from '../train/progress.ts';
+import { type Progress, silent } from '../train/progress.ts';
 import type { Check, Context, Experiment, Findings, Job, Measures, Outcome, Verdict } from './experiment.ts';
 import { verdictOf } from './experiment.ts';
 
@@ -12,7 +12,7 @@ export interface ReproduceOptions {
   readonly out?: string;
   /** Run finished jobs again. */
   readonly fresh?: boolean;
-  readonly progress?: ProgressGroup;
+  readonly progress?: Progress;
   /** Printed with the result. */
   readonly command?: string;
 }
@@ -40,7 +40,9 @@ export async function discoverExperiments(): Promise<Experiment[]> {
   const root = new URL('.', import.meta.url);
   const files = (await readdir(root)).filter(f => /\.[jt]s$/.test(f) && !/\.(test|d)\.[jt]s$/.test(f));
   const modules = await Promise.all(files.map(f => import(new URL(f, root).href)));
-  return modules.flatMap(m => (m.experiment ? [m.experiment as Experiment] : [])).sort((a, b) => a.slug.localeCompare(b.slug));
+  return modules
+    .flatMap(m => (m.experiment ? [m.experiment as Experiment] : []))
+    .sort((a, b) => a.slug.localeCompare(b.slug));
 }
 
 export async function findExperiment(slug: string): Promise<Experiment> {
@@ -57,10 +59,13 @@ export async function reproduce(experiment: Experiment, options: ReproduceOption
   check(Number.isInteger(count) && count >= 1, () => `reproduce: ${count} seeds; expected 1 or more`);
   const seeds = Array.from({ length: count }, (_, i) => i);
   const mode = smoke ? 'smoke' : full ? 'full' : 'standard';
-  const kept = await JobStore.open(out && `${out}/.jobs/${experiment.slug}-v${experiment.version}-${mode}.jsonl`, fresh);
+  const kept = await JobStore.open(
+    out && `${out}/.jobs/${experiment.slug}-v${experiment.version}-${mode}.jsonl`,
+    fresh,
+  );
   const used: Outcome[] = [];
   const run = async (jobs: readonly Job[]): Promise<Outcome[]> => {
-    const bar = progress.task(experiment.slug, jobs.length, { unit: 'runs' });
+    const bar = progress.start(experiment.slug, jobs.length, { unit: 'runs' });
     const outcomes: Outcome[] = [];
     try {
       for (const job of jobs) {
@@ -94,9 +99,11 @@ export async function reproduce(experiment: Experiment, options: ReproduceOption
   };
   if (out) {
     for (const [i, figure] of (findings.figures ?? []).entries()) {
-      await writeFile(`${out}/${report.figures[i]}`, new TextEncoder().encode(figure.svg));
+      await writeFile(`${out}/${report.figures[i]}`, [new TextEncoder().encode(figure.svg)]);
     }
-    await writeFile(`${out}/${experiment.slug}.json`, new TextEncoder().encode(`${JSON.stringify(report, null, 1)}\n`));
+    await writeFile(`${out}/${experiment.slug}.json`, [
+      new TextEncoder().encode(`${JSON.stringify(report, null, 1)}\n`),
+    ]);
   }
   return report;
 }

@@ -1,4 +1,4 @@
-import { check, gather, linear, Random, scaledDotProductAttention, type Tensor } from '@gossamer/tensor';
+import { arange, check, gather, linear, Random, scaledDotProductAttention, type Tensor } from '@gossamer/tensor';
 import { Dropout } from '../nn/dropout.ts';
 import { Embedding } from '../nn/embedding.ts';
 import { normalOf, zerosOf } from '../nn/init.ts';
@@ -6,7 +6,7 @@ import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { LayerNorm } from '../nn/norm.ts';
 import { type CachedLanguageModel, type GenerateOptions, generate } from './generate.ts';
-import { type CacheShape, type KeyValueCache, positions } from './kv-cache.ts';
+import { type CacheShape, type KeyValueCache } from './kv-cache.ts';
 import { initialize } from './weights.ts';
 
 export interface GPTOptions {
@@ -171,7 +171,7 @@ export class GPT extends Module implements CachedLanguageModel {
   continueFrom(ids: Tensor, start: Tensor, cache: KeyValueCache): Tensor {
     const tokens = ids.shape[1];
     // A chunk may reach beyond the last position, where its padding lies.
-    const at = positions(tokens).add(start).clamp(0, this.context - 1);
+    const at = arange(tokens).add(start).clamp(0, this.context - 1);
     const places = gather(this.transformer.wpe.weight, at);
     return this.transformer.forward(ids, places, { start, mask: cache.mask(tokens, start), cache });
   }

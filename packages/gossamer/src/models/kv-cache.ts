@@ -1,4 +1,4 @@
-import { gather, Parameter, type Tensor, tensor, where } from '@gossamer/tensor';
+import { arange, gather, Parameter, type Tensor, where } from '@gossamer/tensor';
 import { zerosOf } from '../nn/init.ts';
 
 /** Shape of a cache: what a model needs of it. */
@@ -33,7 +33,7 @@ export class KeyValueCache {
    * returns all of them, [1, heads, length, headDim]; what follows the last position written is left from before.
    */
   update(layer: number, keys: Tensor, values: Tensor, start: Tensor): [keys: Tensor, values: Tensor] {
-    const offset = positions(this.length).sub(start);
+    const offset = arange(this.length).sub(start);
     const fresh = offset.ge(0).and(offset.lt(keys.shape[2])).unsqueeze(1);
     const write = (buffer: Parameter, rows: Tensor): Tensor => {
       const count = rows.shape[2];
@@ -47,9 +47,7 @@ export class KeyValueCache {
 
   /** Which positions each of `tokens` tokens from `start` on may attend to: itself and those before; [tokens, length]. */
   mask(tokens: number, start: Tensor): Tensor {
-    return positions(this.length).le(positions(tokens).add(start).unsqueeze(1));
+    return arange(this.length).le(arange(tokens).add(start).unsqueeze(1));
   }
 }
 
-/** int32 [0, 1, …, count − 1]. */
-export const positions = (count: number): Tensor => tensor(Int32Array.from({ length: count }, (_, i) => i));

@@ -47,8 +47,11 @@ export interface LlamaConfig {
   readonly eos?: readonly number[];
 }
 
+/** A configuration with every size. */
+export type FullLlamaConfig = Required<Omit<LlamaConfig, 'ropeScaling'>> & Pick<LlamaConfig, 'ropeScaling'>;
+
 /** Fills in what follows from other sizes. Throws a GossamerError where sizes do not divide. */
-export function completeConfig(config: LlamaConfig): Required<LlamaConfig> {
+export function completeConfig(config: LlamaConfig): FullLlamaConfig {
   const { vocab = 512, dim = 288, layers = 6, heads = 6, context = 256, normEps = 1e-5, ropeTheta = 10000 } = config;
   const { hidden = Math.ceil((8 * dim) / 3 / 32) * 32, kvHeads = heads, headDim = dim / heads, ropeScaling } = config;
   const { tieEmbeddings = true, attentionBias = false, mlpBias = false, bos = 1, eos = [2] } = config;
@@ -114,7 +117,7 @@ function ropeScalingFromJson(json: unknown, refuse: (what: string) => never): Ro
 }
 
 /** Cosines and sines of the rotations of all positions (Su et al. 2021, arXiv:2104.09864), each [context, headDim / 2]. */
-export function rotationTables(config: Required<LlamaConfig>): [cos: Tensor, sin: Tensor] {
+export function rotationTables(config: FullLlamaConfig): [cos: Tensor, sin: Tensor] {
   const { context, headDim, ropeTheta, ropeScaling } = config;
   const half = headDim / 2;
   const frequencies = Array.from({ length: half }, (_, i) => scaled(ropeTheta ** (-i / half), ropeScaling));

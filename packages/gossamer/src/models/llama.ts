@@ -1,4 +1,4 @@
-import { check, gather, linear, Random, rotaryEmbedding, scaledDotProductAttention, type Tensor } from '@gossamer/tensor';
+import { arange, check, gather, linear, Random, rotaryEmbedding, scaledDotProductAttention, type Tensor } from '@gossamer/tensor';
 import { tokenizerFromJson, type Tokenizer } from '../data/tokenizers.ts';
 import { Embedding } from '../nn/embedding.ts';
 import { normalOf, zerosOf } from '../nn/init.ts';
@@ -6,8 +6,8 @@ import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { RMSNorm } from '../nn/norm.ts';
 import { type CachedLanguageModel, type GenerateOptions, generate } from './generate.ts';
-import { type CacheShape, type KeyValueCache, positions } from './kv-cache.ts';
-import { completeConfig, type LlamaConfig, llamaConfigFromJson, readJson, rotationTables } from './llama-config.ts';
+import { type CacheShape, type KeyValueCache } from './kv-cache.ts';
+import { completeConfig, type FullLlamaConfig, type LlamaConfig, llamaConfigFromJson, readJson, rotationTables } from './llama-config.ts';
 import { initialize, loadPretrained } from './weights.ts';
 
 export interface LlamaOptions extends LlamaConfig {
@@ -33,7 +33,7 @@ class LlamaAttention extends Module {
   readonly headDim: number;
   readonly layer: number;
 
-  constructor(config: Required<LlamaConfig>, layer: number, random: Random) {
+  constructor(config: FullLlamaConfig, layer: number, random: Random) {
     super();
     const { dim, heads, kvHeads, headDim, attentionBias: bias } = config;
     this.qProj = new Linear(dim, heads * headDim, { bias, random: random.fork('q') });
@@ -62,7 +62,7 @@ class LlamaMLP extends Module {
   readonly upProj: Linear;
   readonly downProj: Linear;
 
-  constructor({ dim, hidden, mlpBias: bias }: Required<LlamaConfig>, random: Random) {
+  constructor({ dim, hidden, mlpBias: bias }: FullLlamaConfig, random: Random) {
     super();
     this.gateProj = new Linear(dim, hidden, { bias, random: random.fork('gate') });
     this.upProj = new Linear(dim, hidden, { bias, random: random.fork('up') });
@@ -80,7 +80,7 @@ class LlamaLayer extends Module {
   readonly postAttentionLayernorm: RMSNorm;
   readonly mlp: LlamaMLP;
 
-  constructor(config: Required<LlamaConfig>, layer: number, random: Random) {
+  constructor(config: FullLlamaConfig, layer: number, random: Random) {
     super();
     this.inputLayernorm = new RMSNorm(config.dim, { eps: config.normEps });
     this.selfAttn = new LlamaAttention(config, layer, random.fork('attention'));
@@ -99,7 +99,7 @@ class LlamaModel extends Module {
   readonly layers: LlamaLayer[];
   readonly norm: RMSNorm;
 
-  constructor(config: Required<LlamaConfig>, random: Random) {
+  constructor(config: FullLlamaConfig, random: Random) {
     super();
     this.embedTokens = new Embedding(config.vocab, config.dim, { random: random.fork('embed_tokens') });
     this.layers = Array.from({ length: config.layers }, (_, i) => new LlamaLayer(config, i, random.fork(`layers.${i}`)));
@@ -127,7 +127,7 @@ export class Llama extends Module implements CachedLanguageModel {
   readonly model: LlamaModel;
   /** Absent where the embedding serves as the output layer. */
   readonly lmHead: Linear | undefined;
-  readonly config: Required<LlamaConfig>;
+  readonly config: FullLlamaConfig;
   /** Set by `fromPretrained` where the folder has a `tokenizer.json`. */
   tokenizer: Tokenizer | undefined;
   readonly #rotation: Rotation;
@@ -185,7 +185,7 @@ export class Llama extends Module implements CachedLanguageModel {
 
   continueFrom(ids: Tensor, start: Tensor, cache: KeyValueCache): Tensor {
     const tokens = ids.shape[1];
-    const at = positions(tokens).add(start);
+    const at = arange(tokens).add(start);
     // A chunk may reach beyond the last position, where its padding lies.
     const rows = at.clamp(0, this.config.context - 1);
     const [cos, sin] = this.#rotation;

@@ -52,7 +52,8 @@ export class MultiheadAttention extends Module {
     const { keyHeads = heads, bias = true, dropout = 0, random = new Random(0) } = options;
     check(
       width % heads === 0 && heads % keyHeads === 0,
-      () => `MultiheadAttention: width ${width}, ${heads} heads, ${keyHeads} key heads: each must be divisible by the next`,
+      () =>
+        `MultiheadAttention: width ${width}, ${heads} heads, ${keyHeads} key heads: each must be divisible by the next`,
     );
     this.width = width;
     this.heads = heads;

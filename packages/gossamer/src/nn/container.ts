@@ -1,6 +1,6 @@
 import { check, Random, type Tensor } from '@gossamer/tensor';
-import { Dropout } from './dropout.ts';
 import { ReLU } from './activation.ts';
+import { Dropout } from './dropout.ts';
 import { Linear } from './linear.ts';
 import { Module } from './module.ts';
 

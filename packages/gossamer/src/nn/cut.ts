@@ -5,8 +5,7 @@ const op = multiOperator<{ axis: number; lengths: readonly number[] }>({
   infer: ([x], { axis, lengths }) =>
     lengths.map(n => ({ shape: x.shape.map((d, i) => (i === axis ? n : d)), dtype: x.dtype })),
   gradient: ({ grads, attributes: { axis } }) => [concat(grads, axis)],
-  emit: (b, [x], { attributes: { axis, lengths } }) =>
-    b.multi('Split', [x, b.dims(lengths)], { axis }, lengths.length),
+  emit: (b, [x], { attributes: { axis, lengths } }) => b.multi('Split', [x, b.dims(lengths)], { axis }, lengths.length),
 });
 
 /**

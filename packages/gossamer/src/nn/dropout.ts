@@ -35,13 +35,19 @@ export class Dropout extends Module {
 /** Drops whole channels of x [n, c, …] (Tompson et al. 2015): Dropout1d, 2d and 3d in one. */
 export class ChannelDropout extends Dropout {
   override forward(x: Tensor): Tensor {
-    return this.drop(x, x.shape.map((d, i) => (i < 2 ? d : 1)));
+    return this.drop(
+      x,
+      x.shape.map((d, i) => (i < 2 ? d : 1)),
+    );
   }
 }
 
 /** Drops whole samples of a residual branch x [n, …]: stochastic depth (Huang et al. 2016). */
 export class DropPath extends Dropout {
   override forward(x: Tensor): Tensor {
-    return this.drop(x, x.shape.map((d, i) => (i < 1 ? d : 1)));
+    return this.drop(
+      x,
+      x.shape.map((d, i) => (i < 1 ? d : 1)),
+    );
   }
 }

@@ -7,7 +7,11 @@ export type Values = NDArray<Float32Array>;
 /** Draws the values of a parameter of a shape. */
 export type Initializer = (random: Random, shape: readonly number[]) => Values;
 
-const values = (shape: readonly number[], data: Float32Array): Values => ({ dtype: 'float32', shape: [...shape], data });
+const values = (shape: readonly number[], data: Float32Array): Values => ({
+  dtype: 'float32',
+  shape: [...shape],
+  data,
+});
 
 export const constantOf = (shape: readonly number[], value: number): Values =>
   values(shape, new Float32Array(sizeOf(shape)).fill(value));
@@ -61,7 +65,10 @@ export interface KaimingOptions {
   readonly slope?: number;
 }
 
-function kaimingStd(shape: readonly number[], { mode = 'fanIn', nonlinearity = 'relu', slope }: KaimingOptions): number {
+function kaimingStd(
+  shape: readonly number[],
+  { mode = 'fanIn', nonlinearity = 'relu', slope }: KaimingOptions,
+): number {
   const { fanIn, fanOut } = fans(shape);
   const fan = mode === 'fanIn' ? fanIn : mode === 'fanOut' ? fanOut : (fanIn + fanOut) / 2;
   return gain(nonlinearity, slope) / Math.sqrt(fan);

@@ -1,4 +1,13 @@
-import { check, constant, formatShape, type Tensor } from '@gossamer/tensor';
+import {
+  type CrossEntropyOptions,
+  check,
+  constant,
+  crossEntropy as crossEntropyOfRows,
+  formatShape,
+  type NllOptions,
+  nllLoss,
+  type Tensor,
+} from '@gossamer/tensor';
 
 /** `mean` (default) or `sum` over all losses, or `none`: one loss for each. */
 export type Reduction = 'mean' | 'sum' | 'none';
@@ -7,8 +16,44 @@ export interface LossOptions {
   readonly reduction?: Reduction;
 }
 
-export const reduced = (losses: Tensor, reduction: Reduction = 'mean'): Tensor =>
+const reduced = (losses: Tensor, reduction: Reduction = 'mean'): Tensor =>
   reduction === 'mean' ? losses.mean() : reduction === 'sum' ? losses.sum() : losses;
+
+/** Where the classes are. */
+interface ClassAxis {
+  /** Axis of the classes; default the last (PyTorch: 1, which for [batch, classes] is the same). */
+  readonly axis?: number;
+}
+
+const classesLast = (x: Tensor, axis: number): Tensor => {
+  const order = x.shape.map((_, i) => i);
+  order.push(...order.splice(axis < 0 ? axis + x.rank : axis, 1));
+  return x.transpose(order);
+};
+
+/**
+ * Cross entropy of softmax(logits).
+ *
+ * @param targets int32 class ids, shaped like the logits without the class axis; or probabilities, shaped like the logits
+ * @param options `labelSmoothing`, `weight` of each class, `ignoreIndex` (default none), `reduction`, `axis`
+ */
+export const crossEntropy = (
+  logits: Tensor,
+  targets: Tensor,
+  { axis = -1, ...options }: CrossEntropyOptions & ClassAxis = {},
+): Tensor =>
+  crossEntropyOfRows(
+    classesLast(logits, axis),
+    targets.rank === logits.rank ? classesLast(targets, axis) : targets,
+    options,
+  );
+
+/** −log p of the target class, for log probabilities; targets and options as in {@link crossEntropy}. */
+export const nll = (
+  logProbabilities: Tensor,
+  targets: Tensor,
+  { axis = -1, ...options }: NllOptions & ClassAxis = {},
+): Tensor => nllLoss(classesLast(logProbabilities, axis), targets, options);
 
 /** (x − y)², by element. */
 export function mse(x: Tensor, y: Tensor, { reduction }: LossOptions = {}): Tensor {
@@ -61,9 +106,7 @@ export function bceWithLogits(
 ): Tensor {
   sameShapes('bceWithLogits', logits, y);
   const losses = positiveWeight
-    ? logits
-        .sub(logits.mul(y))
-        .add(logits.neg().softplus().mul(positiveWeight.sub(1).mul(y).add(1)))
+    ? logits.sub(logits.mul(y)).add(logits.neg().softplus().mul(positiveWeight.sub(1).mul(y).add(1)))
     : logits.softplus().sub(logits.mul(y));
   return reduced(weight ? losses.mul(weight) : losses, reduction);
 }
@@ -88,14 +131,20 @@ export function klDivergence(
   check(temperature > 0, () => `klDivergence: temperature ${temperature}: expected a positive number`);
   const soften = (x: Tensor) => (temperature === 1 ? x : x.mul(1 / temperature)).logSoftmax(axis);
   const goal = soften(target);
-  const losses = goal.exp().mul(goal.sub(soften(logits))).sum(axis);
+  const losses = goal
+    .exp()
+    .mul(goal.sub(soften(logits)))
+    .sum(axis);
   return reduced(temperature === 1 ? losses : losses.mul(temperature ** 2), reduction);
 }
 
 /** x·y / (‖x‖·‖y‖) along an axis (default the last); norms below `eps` count as `eps`. */
 export function cosineSimilarity(x: Tensor, y: Tensor, axis = -1, eps = 1e-8): Tensor {
   sameShapes('cosineSimilarity', x, y);
-  return x.mul(y).sum(axis).div(x.norm(2, axis).maximum(eps).mul(y.norm(2, axis).maximum(eps)));
+  return x
+    .mul(y)
+    .sum(axis)
+    .div(x.norm(2, axis).maximum(eps).mul(y.norm(2, axis).maximum(eps)));
 }
 
 /** 1 − cos(x, y) for pairs with label 1, max(0, cos(x, y) − margin) for pairs with label −1. */

@@ -1,4 +1,13 @@
-import { check, formatShape, GossamerError, type NDArray, Parameter, Random, type Tensor, toFloat32 } from '@gossamer/tensor';
+import {
+  check,
+  formatShape,
+  GossamerError,
+  type NDArray,
+  Parameter,
+  Random,
+  type Tensor,
+  toFloat32,
+} from '@gossamer/tensor';
 
 /** `runningMean` → `running_mean`: fields follow TypeScript's habit, names in files PyTorch's. */
 const snakeCase = (name: string): string => name.replace(/(?<=[a-z0-9])[A-Z]/g, c => `_${c.toLowerCase()}`);
@@ -66,12 +75,15 @@ export abstract class Module {
     const extra = [...entries.keys()].filter(n => !own.has(n) && !n.endsWith('num_batches_tracked'));
     check(
       !strict || (missing.length === 0 && extra.length === 0),
-      () => `loadStateDict: missing ${list(missing)}; not in the model: ${list(extra)}. Pass { strict: false } to ignore`,
+      () =>
+        `loadStateDict: missing ${list(missing)}; not in the model: ${list(extra)}. Pass { strict: false } to ignore`,
     );
     for (const [name, p] of own) {
       const value = entries.get(name);
       if (value && formatShape(value.shape) !== formatShape(p.shape)) {
-        throw new GossamerError(`loadStateDict: ${name} is ${formatShape(value.shape)}, expected ${formatShape(p.shape)}`);
+        throw new GossamerError(
+          `loadStateDict: ${name} is ${formatShape(value.shape)}, expected ${formatShape(p.shape)}`,
+        );
       }
     }
     for (const [name, p] of own) {
@@ -105,7 +117,9 @@ export class Lambda extends Module {
 
 const join = (path: string, name: string): string => (path === '' ? name : `${path}.${name}`);
 const list = (names: string[]): string =>
-  names.length === 0 ? 'nothing' : `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
+  names.length === 0
+    ? 'nothing'
+    : `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
 
 function* fields(module: Module): Generator<[string, unknown]> {
   for (const [key, value] of Object.entries(module)) {

@@ -1,14 +1,4 @@
-import {
-  check,
-  concat,
-  formatShape,
-  linear,
-  Parameter,
-  Random,
-  stack,
-  type Tensor,
-  zeros,
-} from '@gossamer/tensor';
+import { check, concat, formatShape, linear, Parameter, Random, stack, type Tensor, zeros } from '@gossamer/tensor';
 import { cut } from './cut.ts';
 import { Dropout } from './dropout.ts';
 import { fanUniform } from './init.ts';
@@ -56,7 +46,8 @@ abstract class Recurrent<State extends readonly Tensor[]> extends Module {
     const random = options.random ?? new Random(0);
     check(
       [inputSize, hiddenSize, layers].every(n => Number.isInteger(n) && n > 0),
-      () => `${this.constructor.name}: ${inputSize} inputs, ${hiddenSize} units, ${layers} layers: expected positive integers`,
+      () =>
+        `${this.constructor.name}: ${inputSize} inputs, ${hiddenSize} units, ${layers} layers: expected positive integers`,
     );
     this.inputSize = inputSize;
     this.hiddenSize = hiddenSize;
@@ -103,7 +94,8 @@ abstract class Recurrent<State extends readonly Tensor[]> extends Module {
     for (const s of states ?? []) {
       check(
         formatShape(s.shape) === formatShape(expected),
-        () => `${name}: state ${formatShape(s.shape)}: expected [layers · directions, batch, hidden] = ${formatShape(expected)}`,
+        () =>
+          `${name}: state ${formatShape(s.shape)}: expected [layers · directions, batch, hidden] = ${formatShape(expected)}`,
       );
     }
     const initial = states?.map(steps);

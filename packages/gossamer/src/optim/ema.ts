@@ -30,7 +30,13 @@ export class EMA {
   /** Moves the averages towards the parameters; call it after the optimiser's step, in the same compiled function. */
   update(): void {
     const count = this.count.add(1);
-    const share = this.warmUp ? count.add(10).reciprocal().mul(9).maximum(1 - this.decay) : 1 - this.decay;
+    const share = this.warmUp
+      ? count
+          .add(10)
+          .reciprocal()
+          .mul(9)
+          .maximum(1 - this.decay)
+      : 1 - this.decay;
     this.parameters.forEach((p, i) => {
       const average = this.#averages[i];
       average.assign(average.add(p.sub(average).mul(share)));

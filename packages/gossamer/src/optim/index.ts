@@ -9,6 +9,7 @@ export {
   hardThreshold,
   keepMasked,
   type Projection,
+  simplex,
   softThreshold,
   unitNorm,
 } from './projection.ts';

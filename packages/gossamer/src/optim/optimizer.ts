@@ -118,7 +118,7 @@ export class Optimizer {
       );
       const rate = lrScale === 1 ? this.learningRate : this.learningRate.mul(lrScale);
       const next = this.#rule.update({ value: parameter, grad, state, rate, weightDecay, count });
-      state.forEach((s, k) => s.assign(next.state[k]));
+      for (const [k, s] of state.entries()) s.assign(next.state[k]);
       parameter.assign(projection ? projection(next.value, { parameter, rate }) : next.value);
     });
     this.count.assign(count);
@@ -148,7 +148,7 @@ export class Optimizer {
     ]);
     this.#slots.forEach(({ state }, i) => {
       const own = names[i] !== '' && names.indexOf(names[i]) === i && names.lastIndexOf(names[i]) === i;
-      this.#rule.state.forEach((name, k) => dict.set(`${own ? names[i] : i}.${name}`, state[k]));
+      for (const [k, name] of this.#rule.state.entries()) dict.set(`${own ? names[i] : i}.${name}`, state[k]);
     });
     return dict;
   }
@@ -172,7 +172,8 @@ export function loadState(
     check(value, () => `${what}: the saved state has no ${name}; was it saved by another kind or for another model?`);
     check(
       formatShape(value.shape) === formatShape(p.shape) && value.dtype === p.dtype,
-      () => `${what}: saved ${name} is ${value.dtype}${formatShape(value.shape)}, expected ${p.dtype}${formatShape(p.shape)}`,
+      () =>
+        `${what}: saved ${name} is ${value.dtype}${formatShape(value.shape)}, expected ${p.dtype}${formatShape(p.shape)}`,
     );
   }
   for (const name of entries.keys()) check(own.has(name), () => `${what}: the saved state's ${name} has no place here`);
@@ -188,4 +189,6 @@ function zerosLike(p: Parameter, name: string): Parameter {
 }
 
 const asGroups = (list: readonly Parameter[] | readonly Group[]): readonly Group[] =>
-  list.length > 0 && list[0] instanceof Parameter ? [{ parameters: list as readonly Parameter[] }] : (list as readonly Group[]);
+  list.length > 0 && list[0] instanceof Parameter
+    ? [{ parameters: list as readonly Parameter[] }]
+    : (list as readonly Group[]);

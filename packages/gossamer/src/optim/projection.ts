@@ -1,4 +1,4 @@
-import { type Axes, type Operand, type Parameter, Tensor } from '@gossamer/tensor';
+import { type Axes, arange, type Operand, type Parameter, sort, Tensor } from '@gossamer/tensor';
 
 /**
  * Acts on a parameter after the optimiser's step: w ← P(w). A proximal method scales its threshold by the learning rate:
@@ -42,3 +42,17 @@ export function unitNorm(w: Tensor, axes?: Axes): Tensor {
 /** The nearest point of the ball ‖w_g‖₂ ≤ radius of each group. */
 export const ball = (w: Tensor, radius: number, axes?: Axes): Tensor =>
   w.div(w.norm(2, axes, true).div(radius).maximum(1));
+
+/**
+ * The nearest point of the simplex {w ≥ 0, Σw = total} of each row along the last axis: max(w − θ, 0), where θ is the
+ * largest (Σ of the k largest − total) / k over all k (Duchi et al. 2008).
+ */
+export function simplex(w: Tensor, total = 1): Tensor {
+  const [sorted] = sort(w, -1, true);
+  const theta = sorted
+    .cumsum()
+    .sub(total)
+    .div(arange(w.shape.at(-1)!).add(1).cast('float32'))
+    .max(-1, true);
+  return w.sub(theta).relu();
+}

@@ -96,7 +96,10 @@ export function oneCycle({
 }): RateSchedule {
   checkSteps('oneCycle', steps);
   const peak = rise * steps - 1;
-  check(peak > 0 && rise < 1, () => `oneCycle: a rise over ${rise} of ${steps} steps: expected at least 2 steps, and a fall`);
+  check(
+    peak > 0 && rise < 1,
+    () => `oneCycle: a rise over ${rise} of ${steps} steps: expected at least 2 steps, and a fall`,
+  );
   return step =>
     step <= peak
       ? cosineBetween(start, 1, step / peak)

@@ -100,7 +100,11 @@ export class Lion extends Optimizer {
     const rule: Rule = {
       state: ['exp_avg'],
       update: ({ value, grad, state: [m], rate, weightDecay }) => ({
-        value: shrink(value, rate, weightDecay).sub(lerp(m, grad, 1 - beta1).sign().mul(rate)),
+        value: shrink(value, rate, weightDecay).sub(
+          lerp(m, grad, 1 - beta1)
+            .sign()
+            .mul(rate),
+        ),
         state: [lerp(m, grad, 1 - beta2)],
       }),
     };

@@ -1,4 +1,14 @@
-import { check, type Node, type Outputs, type Parameter, type Spec, type Tensor, traceGraph } from '@gossamer/tensor';
+import {
+  check,
+  type Node,
+  type Outputs,
+  type Parameter,
+  type Spec,
+  type Tensor,
+  type Traced,
+  traceGraph,
+} from '@gossamer/tensor';
+import { inEvalMode } from '../nn/export.ts';
 import { Module } from '../nn/module.ts';
 import { type Layer, type LayerKind, layer } from './layer.ts';
 
@@ -9,7 +19,7 @@ export interface ModelLayers {
   readonly parameters: ReadonlyMap<string, Parameter>;
 }
 
-type Model = Module | ((...inputs: Tensor[]) => Outputs);
+export type Model = Module | ((...inputs: Tensor[]) => Outputs);
 
 /**
  * Finds the weights of linear layers, convolutions, products, recurrences and embeddings by tracing the model for one
@@ -20,7 +30,8 @@ type Model = Module | ((...inputs: Tensor[]) => Outputs);
  * @param inputs shape and dtype of each input; axis 0 is the batch
  */
 export async function modelLayers(model: Model, inputs: readonly Spec[]): Promise<ModelLayers> {
-  const found = weightUses(model, inputs);
+  const { nodes, parameters: leaves } = await traceModel(model, inputs, 'modelLayers');
+  const found = weightUses(nodes, leaves, inputs[0].shape[0]);
   const layers: Layer[] = [];
   const parameters = new Map<string, Parameter>();
   for (const [p, uses] of found) {
@@ -37,12 +48,18 @@ export async function refreshLayers({ layers, parameters }: ModelLayers): Promis
   return Promise.all(layers.map(async l => ({ ...l, values: await parameters.get(l.name)!.data() })));
 }
 
-interface Use {
+/** One place in a graph where a parameter is used as a weight. Axes are those of the parameter. */
+export interface WeightUse {
   readonly kind: LayerKind;
   readonly outAxis: number;
   readonly inAxis: number;
   readonly positions: number;
+  readonly node: Node;
+  /** Which of the node's inputs the weight is. */
+  readonly position: number;
 }
+
+type Use = Omit<WeightUse, 'node' | 'position'>;
 
 function describe(name: string, shape: readonly number[], values: Float32Array, uses: readonly Use[]): Layer {
   const products = uses.filter(u => u.kind !== 'embedding');
@@ -52,13 +69,20 @@ function describe(name: string, shape: readonly number[], values: Float32Array, 
   return layer(name, shape, values, { kind, outAxis: main.outAxis, inAxis: main.inAxis, positions });
 }
 
-/** Uses of each parameter as a weight. */
-function weightUses(model: Model, inputs: readonly Spec[]): Map<Parameter, Use[]> {
-  const batch = inputs[0].shape[0];
-  const uses = new Map<Parameter, Use[]>();
+/**
+ * Uses of each parameter as a weight in a graph.
+ *
+ * @param parameters parameters by the leaf that holds their value
+ * @param batch samples that the graph was traced with
+ */
+export function weightUses(
+  nodes: readonly Node[],
+  parameters: ReadonlyMap<Node, Parameter>,
+  batch: number,
+): Map<Parameter, WeightUse[]> {
+  const uses = new Map<Parameter, WeightUse[]>();
   // A tensor that is a parameter up to a permutation of axes: axis i of it is axis `axes[i]` of the parameter.
   const weights = new Map<Node, { parameter: Parameter; axes: readonly number[] }>();
-  const { nodes, parameters } = trace(model, inputs);
   for (const [node, parameter] of parameters) {
     weights.set(node, { parameter, axes: node.shape.map((_, i) => i) });
   }
@@ -75,24 +99,19 @@ function weightUses(model: Model, inputs: readonly Spec[]): Map<Parameter, Use[]
       if (!use) return;
       const own = (axis: number) => (axis < 0 ? axis : weight.axes[axis]);
       const list = uses.get(weight.parameter) ?? [];
-      list.push({ ...use, outAxis: own(use.outAxis), inAxis: own(use.inAxis) });
+      list.push({ ...use, outAxis: own(use.outAxis), inAxis: own(use.inAxis), node, position });
       uses.set(weight.parameter, list);
     });
   }
   return uses;
 }
 
-function trace(model: Model, inputs: readonly Spec[]) {
-  if (!(model instanceof Module)) return traceGraph(model, inputs, { caller: 'modelLayers' });
-  // Names are given by walking the model; training mode would assign running statistics.
+/** The graph of a model in eval mode, its parameters named. */
+export async function traceModel(model: Model, inputs: readonly Spec[], caller: string): Promise<Traced> {
+  if (!(model instanceof Module)) return traceGraph(model, inputs, { caller });
+  // Names are given by walking the model.
   for (const _ of model.namedParameters());
-  const modes = [...model.namedModules()].map(([, m]) => [m, m.training] as const);
-  model.eval();
-  try {
-    return traceGraph((...xs) => model.forward(...xs) as Outputs, inputs, { caller: 'modelLayers' });
-  } finally {
-    for (const [m, training] of modes) m.training = training;
-  }
+  return inEvalMode(model, () => traceGraph((...xs) => model.forward(...xs) as Outputs, inputs, { caller }));
 }
 
 /** How `node` uses its input number `position` as a weight, if it does. Axes are those of the input. */

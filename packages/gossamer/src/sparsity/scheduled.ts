@@ -1,7 +1,7 @@
 import { Random } from '@gossamer/tensor';
 import type { Layer } from './layer.ts';
-import { MaskedSparsifier, type MaskedOptions } from './masked.ts';
-import { prune, type PruneOptions } from './prune.ts';
+import { type MaskedOptions, MaskedSparsifier } from './masked.ts';
+import { type PruneOptions, prune } from './prune.ts';
 import { type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
 import { gradientWeight, magnitude, randomScore } from './score.ts';
 import type { Training } from './sparsifier.ts';

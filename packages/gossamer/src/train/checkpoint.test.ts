@@ -9,7 +9,10 @@ const root = mkdtempSync(join(tmpdir(), 'gossamer-checkpoint-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
 const weight: NDArray = { dtype: 'float32', shape: [2, 2], data: Float32Array.of(1, -0, Number.NaN, 1e-40) };
-const at = (step: number) => ({ arrays: { 'model/weight': weight }, json: { step, history: [{ loss: 0.1 }], none: null } });
+const at = (step: number) => ({
+  arrays: { 'model/weight': weight },
+  json: { step, history: [{ loss: 0.1 }], none: null },
+});
 
 async function run(name: string, steps: number[]): Promise<string> {
   const folder = join(root, name);

@@ -1,6 +1,6 @@
 import { compile, type Parameter, substitute, type Tensor } from '@gossamer/tensor';
 import type { Batch } from '../data/dataset.ts';
-import type { DataLoader } from '../data/loader.ts';
+import { inEvalMode } from '../nn/export.ts';
 import type { Module } from '../nn/module.ts';
 import type { Sparsifier } from '../sparsity/sparsifier.ts';
 import { type Task, type TensorBatch, toTensors } from './task.ts';
@@ -29,13 +29,11 @@ export function evaluator(model: Module, task: Task, sparsifiers: readonly Spars
     const batch: TensorBatch = Object.fromEntries(fields!.map((name, i) => [name, values[i]]));
     return substitute(effectiveWeights(model, sparsifiers), () => task(model, batch));
   });
-  return async (loader: Iterable<Batch> | AsyncIterable<Batch> | DataLoader): Promise<Metrics> => {
-    const modes = [...model.namedModules()].map(([, m]) => [m, m.training] as const);
-    model.eval();
-    try {
+  return (loader: AsyncIterable<Batch>): Promise<Metrics> =>
+    inEvalMode(model, async () => {
       const sums: Metrics = {};
       let samples = 0;
-      for await (const batch of loader as AsyncIterable<Batch>) {
+      for await (const batch of loader) {
         const tensors = toTensors(batch);
         fields ??= Object.keys(tensors);
         const result = await run(...fields.map(f => tensors[f]));
@@ -44,10 +42,7 @@ export function evaluator(model: Module, task: Task, sparsifiers: readonly Spars
         for (const [name, value] of Object.entries(result)) sums[name] = (sums[name] ?? 0) + (await value.item()) * n;
       }
       return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));
-    } finally {
-      for (const [m, training] of modes) m.training = training;
-    }
-  };
+    });
 }
 
 /** Evaluates once; see {@link evaluator}. */

@@ -1,4 +1,4 @@
-import { check, compile, gradients, Random, type Spec, substitute, type Tensor } from '@gossamer/tensor';
+import { check, compile, gradients, Random, realize, type Spec, substitute, type Tensor } from '@gossamer/tensor';
 import type { Batch } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
 import type { Module } from '../nn/module.ts';
@@ -11,7 +11,7 @@ import type { Sparsifier, Training } from '../sparsity/sparsifier.ts';
 import { type Checkpoint, latestCheckpoint, saveStep } from './checkpoint.ts';
 import { effectiveWeights, evaluator, type Metrics } from './evaluate.ts';
 import { openMetricsLog } from './metrics-log.ts';
-import { type ProgressGroup, silent } from './progress.ts';
+import { type Progress, silent } from './progress.ts';
 import { type Task, toTensors } from './task.ts';
 import { openEventWriter } from './tensorboard.ts';
 
@@ -42,7 +42,7 @@ export interface TrainerOptions {
   readonly checkpointEvery?: number;
   /** Go on from the newest checkpoint in `out`, if there is one; default true. */
   readonly resume?: boolean;
-  readonly progress?: ProgressGroup;
+  readonly progress?: Progress;
   /** What the progress bar says; default `training`. */
   readonly label?: string;
 }
@@ -136,7 +136,7 @@ export class Trainer {
     // The event writer makes the folder.
     const board = out === undefined ? undefined : await openEventWriter(out, after);
     const log = out === undefined ? undefined : await openMetricsLog(`${out}/metrics.jsonl`, after);
-    const bar = progress.task(this.#o.label ?? 'training', this.#steps * batchSize, {
+    const bar = progress.start(this.#o.label ?? 'training', this.#steps * batchSize, {
       done: done * batchSize,
       unit: 'samples',
     });
@@ -190,6 +190,7 @@ export class Trainer {
       await Promise.all([step.dispose(), dense.dispose()]);
     }
     model.eval();
+    await this.#settle();
     return {
       steps: done,
       metrics: metricsOf(history.at(-1)),
@@ -198,6 +199,14 @@ export class Trainer {
       seconds: (performance.now() - started) / 1000,
       spent: { ...step.spent },
     };
+  }
+
+  /** Makes the effective weights the model's own: from here on masked weights are zero wherever the model is written. */
+  async #settle(): Promise<void> {
+    const effective = [...effectiveWeights(this.#o.model, this.#sparsifiers)];
+    // Adding 0 turns the −0 of a negative weight times 0 into 0.
+    for (const [p, value] of effective) p.assign(value.add(0));
+    await realize(...effective.map(([p]) => p));
   }
 
   #values(batch: Batch): Tensor[] {

@@ -15,7 +15,9 @@ export interface ExecuteOptions {
 
 /** One loaded ONNX model. Inputs and outputs go by position. */
 export interface Executable {
-  /** `into[i]`, if given, is the memory that output i is written to; it is returned as that output's array. */
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  /** `into[i]`, if given, is memory that may be used for output i. The arrays returned hold the outputs in any case. */
   run(feeds: readonly NDArray[], into?: readonly (TypedArray | undefined)[]): Promise<TypedArray[]>;
   release(): Promise<void>;
 }

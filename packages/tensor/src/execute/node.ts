@@ -10,15 +10,20 @@ export function createExecutor(options: ExecuteOptions = {}): Executor {
   return {
     name: `onnxruntime-node ${provider}, ${threads} threads`,
     load: model =>
-      loadSession(ort as never, model, {
-        executionProviders: [provider],
-        intraOpNumThreads: threads,
-        interOpNumThreads: 1,
-        // Faster than 'all' on training graphs (whose layout rewrites cost more than they give), and quicker to load.
-        graphOptimizationLevel: 'basic',
-        logSeverityLevel: 3,
-        // Momentum and vanishing gradients decay into denormals, on which kernels are many times slower.
-        extra: { session: { set_denormal_as_zero: '1' } },
-      }),
+      loadSession(
+        ort as never,
+        model,
+        {
+          executionProviders: [provider],
+          intraOpNumThreads: threads,
+          interOpNumThreads: 1,
+          // Faster than 'all' on training graphs (whose layout rewrites cost more than they give), and quicker to load.
+          graphOptimizationLevel: 'basic',
+          logSeverityLevel: 3,
+          // Momentum and vanishing gradients decay into denormals, on which kernels are many times slower.
+          extra: { session: { set_denormal_as_zero: '1' } },
+        },
+        { writesInto: true },
+      ),
   };
 }

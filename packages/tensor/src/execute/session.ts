@@ -3,7 +3,10 @@ import { arrayType, type DType, type NDArray, sizeOf, type TypedArray } from '..
 import { GossamerError } from '../errors.ts';
 import type { Executable } from './executor.ts';
 
-type Ort = { Tensor: typeof OrtTensor; InferenceSession: { create(bytes: Uint8Array, o: object): Promise<InferenceSession> } };
+type Ort = {
+  Tensor: typeof OrtTensor;
+  InferenceSession: { create(bytes: Uint8Array, o: object): Promise<InferenceSession> };
+};
 
 /** float16 crosses the border as whatever the runtime's typed array for it is; here it is raw bits. */
 const toRuntime = (dtype: DType, data: TypedArray): unknown =>
@@ -18,8 +21,17 @@ const toRuntime = (dtype: DType, data: TypedArray): unknown =>
 const fromRuntime = (dtype: DType, data: TypedArray): TypedArray =>
   dtype === 'float16' ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data;
 
-/** Wraps an ONNX Runtime session; node.ts and web.ts differ only in which runtime they pass and its options. */
-export async function loadSession(ort: Ort, model: Uint8Array, options: object): Promise<Executable> {
+/**
+ * Wraps an ONNX Runtime session; node.ts and web.ts differ only in which runtime they pass and its options.
+ *
+ * @param writesInto whether the runtime writes to the memory of pre-allocated outputs
+ */
+export async function loadSession(
+  ort: Ort,
+  model: Uint8Array,
+  options: object,
+  { writesInto }: { writesInto: boolean },
+): Promise<Executable> {
   let session: InferenceSession;
   try {
     session = await ort.InferenceSession.create(model, options);
@@ -32,6 +44,8 @@ export async function loadSession(ort: Ort, model: Uint8Array, options: object):
   const wrap = (dtype: DType, data: TypedArray, shape: readonly number[]) =>
     new ort.Tensor(dtype as 'float32', toRuntime(dtype, data) as Float32Array, shape);
   return {
+    inputNames,
+    outputNames,
     run: async (feeds, into) => {
       const inputs: Record<string, OrtTensor> = {};
       feeds.forEach((x: NDArray, i) => {
@@ -39,18 +53,18 @@ export async function loadSession(ort: Ort, model: Uint8Array, options: object):
       });
       const fetches: Record<string, OrtTensor | null> = {};
       outputNames.forEach((name, i) => {
-        const memory = into?.[i];
-        fetches[name] = memory
-          ? (wrap(specs[i].type as DType, memory, specs[i].shape) as OrtTensor)
-          : null;
+        const memory = writesInto ? into?.[i] : undefined;
+        fetches[name] = memory ? (wrap(specs[i].type as DType, memory, specs[i].shape) as OrtTensor) : null;
       });
       const results = await session.run(inputs, fetches);
       return outputNames.map((name, i) => {
-        const memory = into?.[i];
+        const memory = writesInto ? into?.[i] : undefined;
         if (memory) return memory;
         const result = results[name] as TypedTensor<'float32'>;
         const data = result.data as unknown as TypedArray;
-        return sizeOf(result.dims) === 0 ? new (arrayType(result.type as DType))(0) : fromRuntime(result.type as DType, data);
+        return sizeOf(result.dims) === 0
+          ? new (arrayType(result.type as DType))(0)
+          : fromRuntime(result.type as DType, data);
       });
     },
     release: () => session.release(),

@@ -10,10 +10,12 @@ export function createExecutor(options: ExecuteOptions = {}): Executor {
   return {
     name: `onnxruntime-web ${provider}`,
     load: model =>
-      loadSession(ort as never, model, {
-        executionProviders: [provider],
-        graphOptimizationLevel: 'basic',
-        logSeverityLevel: 3,
-      }),
+      loadSession(
+        ort as never,
+        model,
+        { executionProviders: [provider], graphOptimizationLevel: 'basic', logSeverityLevel: 3 },
+        // It copies pre-allocated outputs in, but never out.
+        { writesInto: false },
+      ),
   };
 }

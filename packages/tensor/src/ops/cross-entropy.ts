@@ -20,11 +20,12 @@ const selectedOp = multiOperator<object>({
     if (reaches(1)) parts.push(all.sub(logp.exp().mul(all.sum([-1], true))));
     return [parts.reduce((a, b) => a.add(b))];
   },
-  emit: (b, [logits, ids]) => {
+  emit: (b, [logits, ids], { inputs: [{ dtype }] }) => {
     const logp = b.node('LogSoftmax', [logits], { axis: -1 });
     const last = b.dims([-1]);
     const picked = b.node('GatherElements', [logp, b.node('Unsqueeze', [ids, last])], { axis: -1 });
-    return [b.node('Neg', [b.node('Squeeze', [picked, last])]), logp];
+    // 0 − x rather than −x, which would show a loss of −0.
+    return [b.node('Sub', [b.scalar(0, dtype), b.node('Squeeze', [picked, last])]), logp];
   },
 });
 

@@ -5,7 +5,7 @@ import type { Spec } from '../graph.ts';
 import type { GradientCall } from '../operator.ts';
 import { broadcastShapes, formatShape, operator, sameDtype } from '../operator.ts';
 import { Tensor } from '../tensor.ts';
-import { constant } from './constant.ts';
+import { constant, full } from './constant.ts';
 
 export type Operand = Tensor | number;
 
@@ -29,20 +29,37 @@ export function unbroadcast(grad: Tensor, shape: readonly number[]): Tensor {
 
 type UnaryGradient = (x: Tensor, y: Tensor, grad: Tensor) => Tensor;
 
+/** Which elements an operator takes, and how to call them in an error. */
+interface Accepts {
+  readonly what: string;
+  readonly test: (dtype: DType) => boolean;
+}
+const FLOATS: Accepts = { what: 'a float dtype', test: isFloat };
+const NUMBERS: Accepts = { what: 'a numeric dtype', test: dtype => dtype !== 'bool' };
+const TRUTHS: Accepts = { what: 'bool', test: dtype => dtype === 'bool' };
+
 /** An elementwise function that is one ONNX operator. `gradient` absent: the derivative is zero almost everywhere. */
-function unary(name: string, onnx: string, gradient?: UnaryGradient, attributes: Record<string, number | string> = {}) {
+function unary(
+  name: string,
+  onnx: string,
+  gradient?: UnaryGradient,
+  { accepts = FLOATS, attributes = {} }: { accepts?: Accepts; attributes?: Record<string, number | string> } = {},
+) {
   const op = operator<object>({
     name,
-    infer: ([x]) => x,
+    infer: ([x]) => {
+      check(accepts.test(x.dtype), () => `${name}: the tensor is ${x.dtype}, expected ${accepts.what}; cast it first`);
+      return x;
+    },
     gradient: ({ inputs: [x], outputs: [y], grads: [g] }) => [gradient?.(x, y, g)],
     emit: (b, [x]) => b.node(onnx, [x], attributes),
   });
   return (x: Tensor): Tensor => op([x], {});
 }
 
-export const neg = unary('neg', 'Neg', (_x, _y, g) => g.neg());
-export const abs = unary('abs', 'Abs', (x, _y, g) => g.mul(x.sign()));
-export const sign = unary('sign', 'Sign');
+export const neg = unary('neg', 'Neg', (_x, _y, g) => g.neg(), { accepts: NUMBERS });
+export const abs = unary('abs', 'Abs', (x, _y, g) => g.mul(x.sign()), { accepts: NUMBERS });
+export const sign = unary('sign', 'Sign', undefined, { accepts: NUMBERS });
 export const floor = unary('floor', 'Floor');
 export const ceil = unary('ceil', 'Ceil');
 /** Rounds half to even. */
@@ -61,7 +78,7 @@ export const tanh = unary('tanh', 'Tanh', (_x, y, g) => g.mul(constant(1).sub(y.
 export const sigmoid = unary('sigmoid', 'Sigmoid', (_x, y, g) => g.mul(y).mul(constant(1).sub(y)));
 export const erf = unary('erf', 'Erf', (x, _y, g) => g.mul(x.mul(x).neg().exp().mul(2 / Math.sqrt(Math.PI))));
 export const softplus = unary('softplus', 'Softplus', (x, _y, g) => g.mul(x.sigmoid()));
-export const relu = unary('relu', 'Relu', (_x, y, g) => where(y.gt(0), g, constant(0)));
+export const relu = unary('relu', 'Relu', (_x, y, g) => where(y.gt(0), g, constant(0)), { accepts: NUMBERS });
 
 const NORMAL = 1 / Math.sqrt(2 * Math.PI);
 /** x·Φ(x), the exact form with erf (Hendrycks & Gimpel 2016). */
@@ -80,15 +97,43 @@ export const geluTanh = unary(
     const slope = x.mul(x).mul(3 * 0.044715).add(1).mul(C);
     return g.mul(t.add(1).mul(0.5).add(x.mul(0.5).mul(constant(1).sub(t.mul(t))).mul(slope)));
   },
-  { approximate: 'tanh' },
+  { attributes: { approximate: 'tanh' } },
 );
 
 /** x·σ(x), also called swish. */
 export const silu = (x: Tensor): Tensor => x.mul(x.sigmoid());
 export const square = (x: Tensor): Tensor => x.mul(x);
 export const rsqrt = (x: Tensor): Tensor => x.sqrt().reciprocal();
-export const log1p = (x: Tensor): Tensor => x.add(1).log();
-export const expm1 = (x: Tensor): Tensor => x.exp().sub(1);
+
+const log1pOp = operator<object>({
+  name: 'log1p',
+  infer: ([x]) => x,
+  gradient: ({ inputs: [x], grads: [g] }) => [g.div(x.add(1))],
+  emit: (b, [x], { inputs: [{ dtype }] }) => {
+    const number = (value: number) => b.scalar(value, dtype);
+    // Near 0, 1 + x would drop the digits of x: 2·artanh(x / (2 + x)) keeps them.
+    const ratio = b.node('Div', [x, b.node('Add', [x, number(2)])]);
+    const small = b.node('Less', [b.node('Abs', [x]), number(0.5)]);
+    const near = b.node('Mul', [b.node('Atanh', [ratio]), number(2)]);
+    return b.node('Where', [small, near, b.node('Log', [b.node('Add', [x, number(1)])])]);
+  },
+});
+/** log(1 + x), accurate near 0. */
+export const log1p = (x: Tensor): Tensor => log1pOp([x], {});
+
+const expm1Op = operator<object>({
+  name: 'expm1',
+  infer: ([x]) => x,
+  gradient: ({ inputs: [x], grads: [g] }) => [g.mul(x.exp())],
+  // tanh(x/2)·(eˣ + 1), which does not subtract two numbers near 1.
+  emit: (b, [x], { inputs: [{ dtype }] }) =>
+    b.node('Mul', [
+      b.node('Tanh', [b.node('Mul', [x, b.scalar(0.5, dtype)])]),
+      b.node('Add', [b.node('Exp', [x]), b.scalar(1, dtype)]),
+    ]),
+});
+/** eˣ − 1, accurate near 0. */
+export const expm1 = (x: Tensor): Tensor => expm1Op([x], {});
 export const mish = (x: Tensor): Tensor => x.mul(x.softplus().tanh());
 /** log σ(x), stable for large |x|. */
 export const logSigmoid = (x: Tensor): Tensor => x.neg().softplus().neg();
@@ -180,11 +225,12 @@ export const cast = (x: Tensor, to: DType): Tensor => (x.dtype === to ? x : cast
 
 type BinaryGradient = (call: { a: Tensor; b: Tensor; y: Tensor; g: Tensor }) => [() => Tensor, () => Tensor];
 
-function binary(name: string, onnx: string, gradient?: BinaryGradient, result?: DType) {
+function binary(name: string, onnx: string, gradient?: BinaryGradient, result?: DType, accepts?: Accepts) {
   const op = operator<object>({
     name,
     infer: inputs => {
       const dtype = sameDtype(name, inputs);
+      check(!accepts || accepts.test(dtype), () => `${name}: the operands are ${dtype}, expected ${accepts!.what}`);
       return { shape: broadcastShapes(name, inputs[0].shape, inputs[1].shape), dtype: result ?? dtype };
     },
     gradient: gradient && (call => broadcastGradient(call, gradient)),
@@ -204,11 +250,28 @@ export const add = binary('add', 'Add', ({ g }) => [() => g, () => g]);
 export const sub = binary('sub', 'Sub', ({ g }) => [() => g, () => g.neg()]);
 export const mul = binary('mul', 'Mul', ({ a, b, g }) => [() => g.mul(b), () => g.mul(a)]);
 export const div = binary('div', 'Div', ({ b, y, g }) => [() => g.div(b), () => g.mul(y).div(b).neg()]);
-export const pow = binary('pow', 'Pow', ({ a, b, y, g }) => [
-  () => g.mul(b).mul(pow(a, b.sub(1))),
+const power = binary('pow', 'Pow', ({ a, b, y, g }) => [
+  () => g.mul(b).mul(pow(a, oneLess(b))),
   // 0^b has derivative 0 with respect to b; log(0) would give NaN.
   () => g.mul(y).mul(where(a.gt(0), a, constant(1)).log()),
 ]);
+/** b − 1, as a number where b is one. Where b is 0, any exponent does: the derivative 0·aᵇ⁻¹ is 0, at a = 0 too. */
+function oneLess(b: Tensor): Operand {
+  if (b.node.op.name !== 'constant') return where(b.eq(0), 0, b.sub(1));
+  const { value } = b.node.attributes as { value: number };
+  return value === 0 ? 0 : value - 1;
+}
+/** aᵇ. Small whole exponents and ½ become products and roots, which are much faster. */
+export const pow = (a: Operand, b: Operand): Tensor => {
+  if (!(a instanceof Tensor) || b instanceof Tensor) return power(a, b);
+  if (b === 0) return full(a.shape, 1, a.dtype);
+  if (b === 1) return a;
+  if (b === 2) return a.mul(a);
+  if (b === 3) return a.mul(a).mul(a);
+  if (b === 0.5 && isFloat(a.dtype)) return a.sqrt();
+  if (b === -1 && isFloat(a.dtype)) return a.reciprocal();
+  return power(a, b);
+};
 /** Ties send half of the gradient to each side. */
 export const minimum = binary('minimum', 'Min', ({ a, b, g }) => extremum(a.lt(b), a.eq(b), g));
 export const maximum = binary('maximum', 'Max', ({ a, b, g }) => extremum(a.gt(b), a.eq(b), g));
@@ -228,10 +291,10 @@ export const lt = binary('lt', 'Less', undefined, 'bool');
 export const le = binary('le', 'LessOrEqual', undefined, 'bool');
 export const gt = binary('gt', 'Greater', undefined, 'bool');
 export const ge = binary('ge', 'GreaterOrEqual', undefined, 'bool');
-export const logicalAnd = binary('and', 'And', undefined, 'bool');
-export const logicalOr = binary('or', 'Or', undefined, 'bool');
-export const logicalXor = binary('xor', 'Xor', undefined, 'bool');
-export const logicalNot = unary('not', 'Not');
+export const logicalAnd = binary('and', 'And', undefined, 'bool', TRUTHS);
+export const logicalOr = binary('or', 'Or', undefined, 'bool', TRUTHS);
+export const logicalXor = binary('xor', 'Xor', undefined, 'bool', TRUTHS);
+export const logicalNot = unary('not', 'Not', undefined, { accepts: TRUTHS });
 export const ne = (a: Operand, b: Operand): Tensor => logicalNot(eq(a, b));
 
 const whereOp = operator<object>({

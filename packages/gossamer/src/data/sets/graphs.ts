@@ -1,5 +1,4 @@
-import { FormatError } from '@gossamer/tensor';
-import { readArchive } from '../archive.ts';
+import { entryBytes, readArchive } from '../archive.ts';
 import { utf8 } from '../bytes.ts';
 import { numbers, readCsv, strings } from '../csv.ts';
 import { ArrayDataset } from '../dataset.ts';
@@ -48,11 +47,7 @@ function tu(name: string, set: string, parts: readonly (keyof TuFiles)[], title:
       files: [dataFile(`${folder}.zip`, `https://www.chrsmrrs.com/graphkerneldatasets/${set}.zip`)],
       read: async ([zip]) => {
         const entries = await readArchive(zip, `${set}.zip`);
-        const found = parts.map(part => {
-          const file = entries.find(candidate => candidate.name.endsWith(`/${set}_${part}.txt`));
-          if (!file) throw new FormatError(`${set}.zip: ${set}_${part}.txt is missing`);
-          return [part, file.bytes()] as const;
-        });
+        const found = parts.map(part => [part, entryBytes(entries, `${set}_${part}.txt`, `${set}.zip`)]);
         return described(readTu(Object.fromEntries(found), set));
       },
     },

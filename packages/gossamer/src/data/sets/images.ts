@@ -1,5 +1,5 @@
 import { FormatError, type NDArray } from '@gossamer/tensor';
-import { readArchive } from '../archive.ts';
+import { entryBytes, readArchive } from '../archive.ts';
 import { utf8 } from '../bytes.ts';
 import { readCifar } from '../cifar.ts';
 import { ArrayDataset } from '../dataset.ts';
@@ -129,11 +129,7 @@ const cifar10 = entry<ImageSet>('cifar-10', 'CIFAR-10: 60,000 photographs, 32×3
     files: [dataFile('cifar-10/cifar-10-binary.tar.gz', 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz')],
     read: async ([bytes]) => {
       const entries = await readArchive(bytes, 'cifar-10-binary.tar');
-      const pick = (name: string): Uint8Array => {
-        const found = entries.find(candidate => candidate.name.endsWith(`/${name}.bin`));
-        if (!found) throw new FormatError(`cifar-10-binary.tar: ${name}.bin is missing`);
-        return found.bytes();
-      };
+      const pick = (name: string) => entryBytes(entries, `${name}.bin`, 'cifar-10-binary.tar');
       const batches = [1, 2, 3, 4, 5].map(n => pick(`data_batch_${n}`));
       return cifarSet(batches, pick('test_batch'), 'CIFAR-10: 50,000 training and 10,000 test images');
     },
@@ -289,15 +285,12 @@ const omniglotRuns = entry<Described & { readonly runs: readonly OneShotRun[] }>
         ),
       ],
       read: async ([zip]) => {
-        const files = new Map((await readArchive(zip, 'omniglot runs')).map(file => [file.name, file]));
-        const image = async (path: string): Promise<NDArray<Uint8Array>> => {
-          const file = files.get(path);
-          if (!file) throw new FormatError(`omniglot runs: ${path} is missing`);
-          return decodeImage(file.bytes(), { channels: 1 }, path);
-        };
-        const lists = [...files.keys()].filter(path => path.endsWith('/class_labels.txt')).sort();
-        const runs = await inOrder(lists, async list => {
-          const lines = utf8(files.get(list)!.bytes(), list)
+        const files = await readArchive(zip, 'omniglot runs');
+        const read = (path: string): Uint8Array => entryBytes(files, path, 'omniglot runs');
+        const image = (path: string) => decodeImage(read(path), { channels: 1 }, path);
+        const lists = files.map(({ name }) => name).filter(name => name.endsWith('/class_labels.txt'));
+        const runs = await inOrder(lists.sort(), async list => {
+          const lines = utf8(read(list), list)
             .trim()
             .split('\n')
             .map(line => line.trim().split(/\s+/));

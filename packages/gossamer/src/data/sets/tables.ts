@@ -1,5 +1,5 @@
 import { FormatError, type NDArray } from '@gossamer/tensor';
-import { readArchive } from '../archive.ts';
+import { entryBytes, readArchive } from '../archive.ts';
 import { latin1, utf8 } from '../bytes.ts';
 import { numbers, readCsv, strings } from '../csv.ts';
 import { ArrayDataset } from '../dataset.ts';
@@ -146,13 +146,7 @@ const movielens = entry<RatingSet>(
       files: [dataFile('movielens-100k/ml-100k.zip', 'https://files.grouplens.org/datasets/movielens/ml-100k.zip')],
       read: async ([zip]) => {
         const entries = await readArchive(zip, 'ml-100k.zip');
-        return ratingSet(
-          movielensFiles.map(name => {
-            const file = entries.find(candidate => candidate.name.endsWith(`/${name}`));
-            if (!file) throw new FormatError(`ml-100k.zip: ${name} is missing`);
-            return file.bytes();
-          }),
-        );
+        return ratingSet(movielensFiles.map(name => entryBytes(entries, name, 'ml-100k.zip')));
       },
     },
     { files: movielensFiles.map(name => dataFile(`movielens-100k/${name}.gz`)), read: ratingSet },

@@ -1,5 +1,5 @@
 import { FormatError } from '@gossamer/tensor';
-import { readArchive } from '../archive.ts';
+import { entryBytes, readArchive } from '../archive.ts';
 import { utf8 } from '../bytes.ts';
 import { type DataFile, dataFile } from '../store.ts';
 import { type Described, type Entry, entry } from './entry.ts';
@@ -83,9 +83,8 @@ const ptb = entry<TextSet>('ptb', 'Penn Treebank language-model text, 1 million 
     read: async ([zip]) => {
       const entries = await readArchive(zip, 'ptb.zip');
       const [train, valid, test] = ['train', 'valid', 'test'].map(part => {
-        const file = entries.find(candidate => candidate.name.endsWith(`ptb.${part}.txt`));
-        if (!file) throw new FormatError(`ptb.zip: ptb.${part}.txt is missing`);
-        return utf8(file.bytes(), file.name);
+        const name = `ptb.${part}.txt`;
+        return utf8(entryBytes(entries, name, 'ptb.zip'), name);
       });
       return {
         name: 'ptb',

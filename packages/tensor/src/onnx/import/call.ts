@@ -1,11 +1,10 @@
 import type { DType } from '../../dtype.ts';
 import { check, GossamerError } from '../../errors.ts';
-import { formatShape, normalizeAxis } from '../../operator.ts';
+import { normalizeAxis } from '../../operator.ts';
 import type { Random } from '../../random.ts';
 import type { Tensor } from '../../tensor.ts';
 import { dtypeOf } from '../datatype.ts';
 import type { OnnxAttribute, OnnxNode, OnnxTensor } from '../proto.ts';
-import { describeNode } from '../sort.ts';
 import { HostConstant } from './host-constant.ts';
 
 /** What flows between the nodes of an imported graph: a lazy tensor, or an array that is known already. */
@@ -23,7 +22,7 @@ export interface TrainingMode {
 }
 
 /** Constants of at most this many elements are computed on the host; larger ones are cheaper in the runtime. */
-const foldLimit = 2 ** 16;
+export const foldLimit = 2 ** 16;
 
 const kinds: Record<string, string> = { int: 'an integer', float: 'a number', string: 'a string' };
 
@@ -167,6 +166,12 @@ export class Call {
     return normalizeAxis(`attribute ${name}`, this.int(name, fallback), rank);
   }
 
+  /** Axes that are an attribute before operator set `since` and constant input `i` from then on; undefined if absent. */
+  axes(i: number, since: number): readonly number[] | undefined {
+    if (this.opset < since) return this.intList('axes');
+    return this.has(i) ? this.ints(i, 'axes') : undefined;
+  }
+
   /** An element type given as ONNX's number. */
   dtype(name: string): DType | undefined {
     const number = this.int(name);
@@ -196,9 +201,3 @@ export class Call {
   }
 }
 
-/** `GossamerError` with the node in front. */
-export function nodeError(node: OnnxNode, opset: number, error: GossamerError): GossamerError {
-  return new GossamerError(`importing ${describeNode(node)} (operator set ${opset}): ${error.message}`, { cause: error });
-}
-
-export const describeValue = (value: Value): string => `${value.dtype}${formatShape(value.shape)}`;

@@ -2,7 +2,7 @@ import { arrayType, type DType, isFloat, type NDArray, sizeOf, type TypedArray }
 import { check } from '../../errors.ts';
 import { toFloat32 } from '../../half.ts';
 import { broadcastShapes, formatShape } from '../../operator.ts';
-import { constant } from '../../ops/constant.ts';
+import { arange, constant } from '../../ops/constant.ts';
 import { Tensor, tensor } from '../../tensor.ts';
 
 /**
@@ -70,6 +70,9 @@ export class HostConstant {
     }
     if (values.length > 0 && values.every(v => Object.is(v, values[0]))) {
       return constant(values[0], dtype).expand(shape);
+    }
+    if (dtype === 'int32' && shape.length === 1 && values.length > 1 && values.every((v, i) => v === i)) {
+      return arange(values.length);
     }
     if (this.#array?.dtype === dtype) return tensor(this.#array);
     return tensor({ dtype, shape, data: store(dtype, values) });
@@ -156,6 +159,7 @@ export class HostConstant {
   }
 
   #view(shape: readonly number[], strides: readonly number[], offset: number): HostConstant {
+    check(sizeOf(shape) <= 2 ** 28, () => `a constant of shape ${formatShape(shape)} is too large`);
     const out = new Float64Array(sizeOf(shape));
     let to = 0;
     for (const from of positions(shape, strides, offset)) out[to++] = this.values[from];

@@ -3,14 +3,8 @@ import { sizeOf } from '../../dtype.ts';
 import { check } from '../../errors.ts';
 import { broadcastShapes, formatShape, normalizeAxes, normalizeAxis } from '../../operator.ts';
 import * as ops from '../../ops/movement.ts';
-import type { Call, Import, Value } from './call.ts';
+import { foldLimit, type Import, type Value } from './call.ts';
 import { concatConstants, HostConstant } from './host-constant.ts';
-
-/** Axes that are an attribute before operator set `since` and constant input `i` from then on; undefined if absent. */
-export function axesOf(call: Call, i: number, since: number): readonly number[] | undefined {
-  if (call.opset < since) return call.intList('axes');
-  return call.has(i) ? call.ints(i, 'axes') : undefined;
-}
 
 /** 0 copies the input's size (unless `allowzero`), −1 is what is left. */
 export const Reshape: Import = call => {
@@ -42,7 +36,7 @@ export const Transpose: Import = call => {
 
 export const Squeeze: Import = call => {
   const x = call.value(0);
-  const given = axesOf(call, 1, 13);
+  const given = call.axes(1, 13);
   const axes = given ? normalizeAxes('axes', given, x.rank) : x.shape.flatMap((d, i) => (d === 1 ? [i] : []));
   check(
     axes.every(a => x.shape[a] === 1),
@@ -53,7 +47,7 @@ export const Squeeze: Import = call => {
 
 export const Unsqueeze: Import = call => {
   const x = call.value(0);
-  const given = axesOf(call, 1, 13) ?? call.fail('its axes are missing');
+  const given = call.axes(1, 13) ?? call.fail('its axes are missing');
   const axes = normalizeAxes('axes', given, x.rank + given.length);
   const shape = [...x.shape];
   for (const a of axes) shape.splice(a, 0, 1);
@@ -63,7 +57,8 @@ export const Unsqueeze: Import = call => {
 /** Broadcasts both ways: a 1 in the wanted shape keeps the input's size. */
 export const Expand: Import = call => {
   const x = call.value(0);
-  return x.expand(broadcastShapes('expand', x.shape, call.ints(1, 'shape')));
+  const shape = broadcastShapes('expand', x.shape, call.ints(1, 'shape'));
+  return sizeOf(shape) <= foldLimit ? x.expand(shape) : call.tensor(0).expand(shape);
 };
 
 export const Tile: Import = call => {
@@ -72,7 +67,7 @@ export const Tile: Import = call => {
   if (repeats.length !== x.rank || repeats.some(r => r < 0)) {
     call.fail(`repeats [${repeats}] do not fit ${formatShape(x.shape)}`);
   }
-  if (!(x instanceof HostConstant)) return x.tile(repeats);
+  if (!(x instanceof HostConstant) || x.size * sizeOf(repeats) > foldLimit) return call.tensor(0).tile(repeats);
   return x
     .reshape(x.shape.flatMap(d => [1, d]))
     .expand(x.shape.flatMap((d, i) => [repeats[i], d]))

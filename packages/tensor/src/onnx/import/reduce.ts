@@ -4,7 +4,6 @@ import * as ops from '../../ops/reduce.ts';
 import type { Tensor } from '../../tensor.ts';
 import type { Call, Import, Value } from './call.ts';
 import type { HostConstant } from './host-constant.ts';
-import { axesOf } from './movement.ts';
 
 type Reduce = (x: Tensor, axes: readonly number[], keep: boolean) => Tensor;
 type HostReduce = (x: HostConstant, axes: readonly number[]) => HostConstant;
@@ -14,7 +13,7 @@ const reduction =
   (device: Reduce, { since = 18, host }: { since?: number; host?: HostReduce } = {}): Import =>
   call => {
     const x = call.value(0);
-    const given = axesOf(call, 1, since) ?? [];
+    const given = call.axes(1, since) ?? [];
     const keep = call.flag('keepdims', true);
     const none = call.flag('noop_with_empty_axes') && given.length === 0;
     const axes = none ? [] : normalizeAxes('axes', given.length > 0 ? given : undefined, x.rank);

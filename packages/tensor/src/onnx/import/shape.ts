@@ -2,7 +2,8 @@
 import { sizeOf } from '../../dtype.ts';
 import { check } from '../../errors.ts';
 import { full } from '../../ops/constant.ts';
-import type { Import } from './call.ts';
+import { foldLimit, type Import } from './call.ts';
+import type { OnnxTensor } from '../proto.ts';
 import { computeDtype, HostConstant, stridesOf } from './host-constant.ts';
 
 export const Shape: Import = call => {
@@ -13,9 +14,17 @@ export const Shape: Import = call => {
 
 export const Size: Import = call => HostConstant.fromValues('int64', [], [sizeOf(call.value(0).shape)]);
 
+/** One object for each tensor of the file, so that repeated calls of a graph share a leaf. */
+const known = new WeakMap<OnnxTensor, HostConstant>();
+function stored(tensor: OnnxTensor): HostConstant {
+  const constant = known.get(tensor) ?? HostConstant.fromArray(tensor);
+  known.set(tensor, constant);
+  return constant;
+}
+
 export const Constant: Import = call => {
   const tensor = call.tensorAttribute('value') ?? call.tensorAttribute('sparse_value');
-  if (tensor) return HostConstant.fromArray(tensor);
+  if (tensor) return stored(tensor);
   const [float, int] = [call.float('value_float', Number.NaN), call.int('value_int')];
   const [floats, ints] = [call.floatList('value_floats'), call.intList('value_ints')];
   if (int !== undefined) return HostConstant.fromValues('int64', [], [int]);
@@ -26,9 +35,6 @@ export const Constant: Import = call => {
   return HostConstant.fromValues('float32', [], [float]);
 };
 
-/** More elements than this are not stored but stay one number that is expanded. */
-const storedLimit = 2 ** 16;
-
 export const ConstantOfShape: Import = call => {
   const shape = call.ints(0, 'shape');
   check(
@@ -38,7 +44,7 @@ export const ConstantOfShape: Import = call => {
   const attribute = call.tensorAttribute('value');
   const value = attribute ? HostConstant.fromArray(attribute) : HostConstant.fromValues('float32', [], [0]);
   if (value.size !== 1) call.fail(`its value has ${value.size} elements, expected 1`);
-  if (sizeOf(shape) <= storedLimit) return value.reshape([]).expand(shape);
+  if (sizeOf(shape) <= foldLimit) return value.reshape([]).expand(shape);
   return full(shape, value.values[0], computeDtype(value.dtype));
 };
 
