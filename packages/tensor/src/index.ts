@@ -18,12 +18,41 @@ export {
   writeOnnx,
 } from './onnx/index.ts';
 export { formatShape, multiOperator, type Operator, operator } from './operator.ts';
-export { constant, full, ones, zeros } from './ops/constant.ts';
+export {
+  type AttentionOptions,
+  causalMask,
+  type RotaryOptions,
+  rotaryEmbedding,
+  rotaryTables,
+  scaledDotProductAttention,
+} from './ops/attention.ts';
+export { arange, constant, full, ones, zeros } from './ops/constant.ts';
+export { type CrossEntropyOptions, crossEntropy, type NllOptions, nllLoss } from './ops/cross-entropy.ts';
 export { maximum, minimum, type Operand, pow, straightThrough, where } from './ops/elementwise.ts';
+export {
+  embedding,
+  gather,
+  gatherElements,
+  gatherND,
+  oneHot,
+  type ScatterReduction,
+  scatterAdd,
+  scatterElements,
+  scatterND,
+} from './ops/gather.ts';
 export { einsum, linear, matmul } from './ops/matmul.ts';
 export { concat, type Padding, type PadMode, pad, slices, split, stack, tile } from './ops/movement.ts';
+export {
+  type ChannelNormOptions,
+  groupNorm,
+  instanceNorm,
+  type LayerNormOptions,
+  layerNorm,
+  rmsNorm,
+} from './ops/norms.ts';
 export { bernoulli, normal, uniform } from './ops/random.ts';
 export type { Axes } from './ops/reduce.ts';
+export { argmax, argmin, argsort, median, quantile, sort, topk } from './ops/sort.ts';
 export { Parameter, substitute } from './parameter.ts';
 export { Random, type RandomState } from './random.ts';
 export { clearCache, configure, loadExecutable, realize } from './realize.ts';

@@ -10,6 +10,7 @@ import { matmul } from './ops/matmul.ts';
 import * as movement from './ops/movement.ts';
 import type { Axes } from './ops/reduce.ts';
 import * as reduce from './ops/reduce.ts';
+import * as sorting from './ops/sort.ts';
 import { realize } from './realize.ts';
 
 /**

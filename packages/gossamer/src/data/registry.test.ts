@@ -1,8 +1,14 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { NDArray } from '@gossamer/tensor';
+import { zipSync } from 'fflate';
 import { describe, expect, it } from 'vitest';
+import { readLibsvm } from './libsvm.ts';
 import { dataSets, load, type SetName } from './registry.ts';
 import { END_OF_STORY } from './sets/text.ts';
+import { toDense } from './sparse.ts';
+import { readData } from './store.ts';
 
 const there = (path: string): boolean => existsSync(`${process.env.GOSSAMER_DATA}/${path}`);
 
@@ -168,6 +174,25 @@ describe('graphs', () => {
     expect([proteins.nodeKinds, proteins.nodeAttributes?.shape]).toEqual([3, [43471, 1]]);
   });
 
+  it.skipIf(!there('graph-classification/MUTAG/MUTAG_A.txt.gz'))(
+    'mutag from the canonical zip is the same',
+    async () => {
+      const parts = ['A', 'graph_indicator', 'graph_labels', 'node_labels', 'edge_labels'];
+      const files: Record<string, Uint8Array> = {};
+      for (const part of parts) {
+        files[`MUTAG/MUTAG_${part}.txt`] = await readData(`graph-classification/MUTAG/MUTAG_${part}.txt.gz`);
+      }
+      const folder = mkdtempSync(join(tmpdir(), 'gossamer-registry-'));
+      try {
+        mkdirSync(join(folder, 'graph-classification'));
+        writeFileSync(join(folder, 'graph-classification/MUTAG.zip'), zipSync(files));
+        expect(await load('mutag', { folder, ...offline })).toEqual(await load('mutag', offline));
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
+
   it.skipIf(!has('molhiv/HIV.csv.gz'))('molhiv', async () => {
     const { smiles, labels, train, valid, test } = await load('molhiv', offline);
     expect([smiles.length, counts(labels)[1]]).toEqual([41913, 1487]);
@@ -217,6 +242,13 @@ describe('tables and sounds', () => {
       [600, 500],
     ]);
     expect(counts(test.fields.labels.data)).toEqual([300, 300]);
+  });
+
+  it.skipIf(!has('tabular/madelon.t.gz'))('madelon: the LIBSVM text holds the test part of the npz', async () => {
+    const { inputs, labels } = readLibsvm(new TextDecoder().decode(await readData('tabular/madelon.t.gz')), 500);
+    const { test, classes } = await load('madelon', offline);
+    expect(toDense(inputs)).toEqual(test.fields.inputs);
+    expect([...labels.data]).toEqual(Array.from(test.fields.labels.data, label => Number(classes[label])));
   });
 
   it.skipIf(!has('tabular/isolet.npz'))('isolet', async () => {

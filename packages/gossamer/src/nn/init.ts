@@ -1,5 +1,4 @@
-import { check, formatShape, type NDArray, type Random, sizeOf } from '@gossamer/tensor';
-import { qr } from '@gossamer/tensor/linalg';
+import { check, formatShape, linalg, type NDArray, type Random, sizeOf } from '@gossamer/tensor';
 
 /** Initial values as plain float32 arrays: `new Parameter(kaimingNormal(random, [64, 3, 3, 3]))`. */
 export type Values = NDArray<Float32Array>;
@@ -111,7 +110,7 @@ export function orthogonal(random: Random, shape: readonly number[], scale = 1):
   const rows = shape[0];
   const columns = sizeOf(shape.slice(1));
   const tall = [Math.max(rows, columns), Math.min(rows, columns)];
-  const q = qr(normalOf(random, tall)).q.data;
+  const q = linalg.qr(normalOf(random, tall)).q.data;
   const data = new Float32Array(rows * columns);
   for (let r = 0; r < rows; r++) {
     for (let c = 0; c < columns; c++) {

@@ -1,20 +1,9 @@
-import {
-  check,
-  compile,
-  gradients,
-  type Parameter,
-  reachable,
-  type Spec,
-  substitute,
-  Tensor,
-  Parameter as Variable,
-  zeros,
-} from '@gossamer/tensor';
-import type { Batch } from '../data/dataset.ts';
+import { check, compile, gradients, Parameter, reachable, Tensor } from '@gossamer/tensor';
+import { type Batch, mapFields } from '../data/dataset.ts';
 import { sliceRows } from '../data/rows.ts';
 import { Lambda, Module } from '../nn/module.ts';
 import { type Task, toTensors } from '../train/task.ts';
-import { type Model, type ModelLayers, weightUses } from './model.ts';
+import { type Model, type ModelLayers, type WeightUse, weightUses } from './model.ts';
 
 // What data-dependent scores (`score.ts`) need besides the weights, gathered over batches in one compiled graph.
 
@@ -59,14 +48,11 @@ export function squaredGradients(
  */
 export async function hessianGradients(calibration: Calibration): Promise<WeightData> {
   const gradient = await lossGradients(calibration);
-  const parameters = [...calibration.layers.parameters];
-  const g = parameters.map(([name, p]) => new Tensor(fixed(p, gradient.get(name)!).use()));
+  const g = [...calibration.layers.parameters].map(([name, p]) => variable(p, gradient.get(name)!));
   return average(calibration, (loss, weights) => {
     const products = gradients(loss, weights).map((grad, i) => grad.mul(g[i]).sum());
-    return gradients(
-      products.reduce((a, b) => a.add(b)),
-      weights,
-    );
+    const total = products.reduce((a, b) => a.add(b));
+    return gradients(total, weights);
   });
 }
 
@@ -76,10 +62,11 @@ export async function hessianGradients(calibration: Calibration): Promise<Weight
  * which have no input but an index, are left out.
  */
 export async function inputNorms(calibration: Calibration): Promise<WeightData> {
-  const names = new Map([...calibration.layers.parameters].map(([name, p]) => [p, name]));
-  const sums: WeightData = new Map();
-  const squares = runner(calibration, loss => {
-    const leaves = new Map([...names.keys()].map(p => [p.node, p]));
+  const { parameters } = calibration.layers;
+  const sums = new Map<string, Float32Array>();
+  const squares = looker(calibration, loss => {
+    const names = new Map([...parameters].map(([name, p]) => [p, name]));
+    const leaves = new Map([...parameters.values()].map(p => [p.node, p]));
     const result: Record<string, Tensor> = {};
     for (const [p, uses] of weightUses(reachable([loss.node]), leaves, 1)) {
       const inputs = uses.flatMap(u => (u.kind === 'embedding' ? [] : [inputSquares(u, p.shape[u.inAxis])]));
@@ -87,18 +74,18 @@ export async function inputNorms(calibration: Calibration): Promise<WeightData> 
     }
     return result;
   });
-  for await (const batch of calibration.batches) {
-    for (const [name, value] of Object.entries(await squares(batch))) {
+  await squares.each(async result => {
+    for (const [name, value] of Object.entries(result)) {
       const data = await value.data();
       const sum = sums.get(name);
       sums.set(name, sum ? sum.map((s, i) => s + data[i]) : data.slice());
     }
-  }
+  });
   return new Map([...sums].map(([name, sum]) => [name, sum.map(Math.sqrt)]));
 }
 
 /** Sums of squares of the channels that a weight of `channels` inputs multiplies. */
-function inputSquares({ node, position }: { node: Tensor['node']; position: number }, channels: number): Tensor {
+function inputSquares({ node, position }: WeightUse, channels: number): Tensor {
   const x = new Tensor(node.inputs[1 - position]);
   const { a, b } = node.attributes as { a?: boolean; b?: boolean };
   // A product contracts the last axis of its left and the last but one of its right operand, unless they are swapped.
@@ -108,29 +95,72 @@ function inputSquares({ node, position }: { node: Tensor['node']; position: numb
   return x.square().sum(others).reshape([-1, channels]).sum(0);
 }
 
-/** Mean over samples of quantities shaped like the weights. */
+/** Means over samples of quantities that are shaped like the weights. */
 async function average(
   calibration: Calibration,
-  quantity: (loss: Tensor, weights: Tensor[]) => Tensor[],
+  quantities: (loss: Tensor, weights: readonly Parameter[]) => readonly Tensor[],
 ): Promise<WeightData> {
-  const parameters = [...calibration.layers.parameters];
-  const weights = parameters.map(([, p]) => p);
-  const sums = weights.map(p => fixed(p, new Float32Array(p.size)));
-  const add = runner(calibration, (loss, samples) => {
-    quantity(loss, weights).forEach((q, i) => {
+  const names = [...calibration.layers.parameters.keys()];
+  const weights = [...calibration.layers.parameters.values()];
+  const sums = weights.map(p => variable(p, new Float32Array(p.size)));
+  const total = looker(calibration, (loss, samples) => {
+    quantities(loss, weights).forEach((q, i) => {
       sums[i].assign(sums[i].add(q.mul(samples)));
     });
     return {};
   });
-  let samples = 0;
-  for await (const batch of calibration.batches) {
-    await add(batch);
-    samples += batchSize(batch);
-  }
-  check(samples > 0, 'calibration: no batches were given');
+  const samples = await total.each();
   return new Map(
-    await Promise.all(
-      parameters.map(async ([name], i) => [name, (await sums[i].data()).map(v => v / samples)] as const),
-    ),
+    await Promise.all(names.map(async (name, i) => [name, (await sums[i].data()).map(v => v / samples)] as const)),
   );
+}
+
+const variable = ({ shape }: Parameter, data: Float32Array): Parameter =>
+  new Parameter({ dtype: 'float32', shape, data }, { trainable: false });
+
+/** Compiles `look` behind the task's loss; `each` runs it on all batches and returns the number of samples. */
+function looker(
+  { model, task, batches, mode = 'eval' }: Calibration,
+  look: (loss: Tensor, samples: number) => Record<string, Tensor>,
+) {
+  const module = model instanceof Module ? model : new Lambda(model as (x: Tensor) => Tensor);
+  let fields: readonly string[] = [];
+  const run = compile((...values: Tensor[]) => {
+    const before = [...module.namedParameters()].map(([, p]) => [p, p.current()] as const);
+    const batch = Object.fromEntries(fields.map((name, i) => [name, values[i]]));
+    const { loss } = task(module, batch);
+    // Looking must not move running statistics.
+    for (const [p, value] of before) if (!p.trainable) p.assign(value);
+    return look(loss, values[0].shape[0]);
+  });
+  return {
+    async each(visit?: (result: Record<string, Tensor>) => Promise<void>): Promise<number> {
+      const modes = [...module.namedModules()].map(([, m]) => [m, m.training] as const);
+      module.train(mode === 'train');
+      let samples = 0;
+      try {
+        for await (const batch of batches) {
+          const tensors = toTensors(batch);
+          fields = Object.keys(tensors);
+          const values = fields.map(name => tensors[name]);
+          const result = await run(...values);
+          await visit?.(result);
+          samples += values[0].shape[0];
+        }
+      } finally {
+        for (const [m, training] of modes) m.training = training;
+        await run.dispose();
+      }
+      check(samples > 0, 'calibration: there are no batches');
+      return samples;
+    },
+  };
+}
+
+/** The same samples in batches of one. */
+async function* singly(batches: Calibration['batches']): AsyncGenerator<Batch> {
+  for await (const batch of batches) {
+    const [{ shape }] = Object.values(batch);
+    for (let i = 0; i < shape[0]; i++) yield mapFields(batch, array => sliceRows(array, i, i + 1));
+  }
 }

@@ -8,12 +8,12 @@ import type { Optimizer } from '../optim/optimizer.ts';
 import { constantSchedule, type RateSchedule } from '../optim/schedule.ts';
 import { modelLayers } from '../sparsity/model.ts';
 import type { Sparsifier, Training } from '../sparsity/sparsifier.ts';
-import { type Checkpoint, latestCheckpoint, saveStep } from './checkpoint.ts';
+import { type Checkpoint, latestCheckpoint, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { effectiveWeights, evaluator, type Metrics } from './evaluate.ts';
-import { openMetricsLog } from './metrics-log.ts';
+import { MetricsLog } from './metrics-log.ts';
 import { type Progress, silent } from './progress.ts';
 import { type Task, toTensors } from './task.ts';
-import { openEventWriter } from './tensorboard.ts';
+import { TensorBoardWriter } from './tensorboard.ts';
 
 export interface TrainerOptions {
   readonly model: Module;
@@ -130,12 +130,11 @@ export class Trainer {
     let history: TrainingResult['history'] = [];
     if (out !== undefined && this.#o.resume !== false) {
       const found = await latestCheckpoint(out);
-      if (found) ({ step: done, history } = this.#restore(found));
+      if (found) ({ step: done, history } = this.#restore(await loadCheckpoint(found)));
     }
     const after = done > 0 ? { after: done } : {};
-    // The event writer makes the folder.
-    const board = out === undefined ? undefined : await openEventWriter(out, after);
-    const log = out === undefined ? undefined : await openMetricsLog(`${out}/metrics.jsonl`, after);
+    const log = out === undefined ? undefined : await MetricsLog.open(`${out}/metrics.jsonl`, after);
+    const board = out === undefined ? undefined : await TensorBoardWriter.open(out, after);
     const bar = progress.start(this.#o.label ?? 'training', this.#steps * batchSize, {
       done: done * batchSize,
       unit: 'samples',
@@ -148,7 +147,7 @@ export class Trainer {
       const metrics = await validate();
       const row = { step: done, epoch: train.epoch, ...metrics };
       history = [...history, row];
-      log?.append({ step: done, epoch: train.epoch, ...validationNames(metrics) });
+      log?.write({ step: done, epoch: train.epoch, ...validationNames(metrics) });
       board?.scalars(done, validationNames(metrics));
     };
 
@@ -169,7 +168,7 @@ export class Trainer {
           );
           const sparsity = this.#sparsifiers.find(s => s.mask)?.mask?.sparsity();
           const row = { ...values, learning_rate: rate, ...(sparsity !== undefined && { sparsity }) };
-          log?.append({ step: done, epoch: train.epoch, ...row });
+          log?.write({ step: done, epoch: train.epoch, ...row });
           board?.scalars(done, row);
           bar.update(done * batchSize, { loss: values.loss, ...(sparsity !== undefined && { sparsity }) });
           const last = done === this.#steps;
@@ -204,9 +203,9 @@ export class Trainer {
   /** Makes the effective weights the model's own: from here on masked weights are zero wherever the model is written. */
   async #settle(): Promise<void> {
     const effective = [...effectiveWeights(this.#o.model, this.#sparsifiers)];
+    await realize(...effective.map(([, value]) => value));
     // Adding 0 turns the −0 of a negative weight times 0 into 0.
-    for (const [p, value] of effective) p.assign(value.add(0));
-    await realize(...effective.map(([p]) => p));
+    for (const [p, value] of effective) p.set((await value.data()).map(v => v + 0));
   }
 
   #values(batch: Batch): Tensor[] {
@@ -278,7 +277,7 @@ export class Trainer {
       history,
       random: this.#random.toJSON(),
     };
-    await saveStep(out, step, { arrays, json });
+    await saveCheckpoint(out, step, { arrays, json });
   }
 
   #restore({ arrays, json }: Checkpoint): Saved {
@@ -326,7 +325,8 @@ function hasStalled(
   const values = history.map(h => h[metric]);
   check(
     values.every(v => v !== undefined),
-    () => `Trainer: earlyStop watches '${metric}', but the validation gives ${Object.keys(history[0]).join(', ')}`,
+    () =>
+      `Trainer: earlyStop watches '${metric}', but the validation gives ${Object.keys(metricsOf(history[0])).join(', ')}`,
   );
   const best = values.reduce((b, v, i) => ((mode === 'max' ? v > values[b] : v < values[b]) ? i : b), 0);
   return values.length - 1 - best >= patience;

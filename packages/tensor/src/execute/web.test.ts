@@ -79,8 +79,8 @@ describe.skipIf(!browser)('in headless Chromium', () => {
       expect(problems).toEqual([]);
       expect(await page.evaluate('crossOriginIsolated')).toBe(path === '/isolated');
       expect(found.random).toEqual(wanted.random);
-      found.losses.forEach((loss, i) => expect(loss).toBeCloseTo(wanted.losses[i], 5));
-      found.weight.forEach((w, i) => expect(w).toBeCloseTo(wanted.weight[i], 5));
+      for (const [i, loss] of found.losses.entries()) expect(loss).toBeCloseTo(wanted.losses[i], 5);
+      for (const [i, w] of found.weight.entries()) expect(w).toBeCloseTo(wanted.weight[i], 5);
     } finally {
       await instance.close();
     }

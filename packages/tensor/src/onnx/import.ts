@@ -1,14 +1,21 @@
 import { GossamerError } from '../errors.ts';
 import type { Parameter } from '../parameter.ts';
 import type { Tensor } from '../tensor.ts';
-import { Call, type TrainingMode, type Value } from './import/call.ts';
+import { Call, type Import, type TrainingMode, type Value } from './import/call.ts';
 import { asOutput, checkFeeds } from './import/feeds.ts';
 import { HostConstant } from './import/host-constant.ts';
-import { calledFunction, type Functions, functionsOf, liveNodes, outputNames, refuseUnsupported } from './import/live.ts';
+import {
+  calledFunction,
+  type Functions,
+  functionsOf,
+  liveNodes,
+  outputNames,
+  refuseUnsupported,
+} from './import/live.ts';
 import { isWeight, type ParameterRule, parametersOf } from './import/parameters.ts';
 import { findImport } from './import/registry.ts';
 import { OpaqueTensor } from './opaque.ts';
-import type { OnnxAttribute, OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from './proto.ts';
+import type { OnnxAttribute, OnnxFunction, OnnxModel, OnnxNode, OnnxTensor, OnnxValue } from './proto.ts';
 import { describeNode } from './sort.ts';
 
 export type { TrainingMode } from './import/call.ts';
@@ -90,7 +97,9 @@ export class ImportedGraph {
           if (name !== '' && outputs[i]) scope.set(name, outputs[i]);
         });
       } catch (error) {
-        throw error instanceof GossamerError && !(error instanceof NodeError) ? new NodeError(node, opset, error) : error;
+        throw error instanceof GossamerError && !(error instanceof NodeError)
+          ? new NodeError(node, opset, error)
+          : error;
       }
     }
   }
@@ -104,7 +113,7 @@ export class ImportedGraph {
     const result = findImport(node.domain, node.opType)!(call);
     const [unread] = call.unread();
     if (unread !== undefined) call.fail(`attribute ${unread} is not supported`);
-    return Array.isArray(result) ? result : [result];
+    return isList(result) ? result : [result];
   }
 
   #callFunction(
@@ -132,6 +141,8 @@ export class ImportedGraph {
   }
 }
 
+const isList = (x: ReturnType<Import>): x is readonly (Value | undefined)[] => Array.isArray(x);
+
 /** An error with the node in which it arose in front. */
 class NodeError extends GossamerError {
   constructor(node: OnnxNode, opset: number, cause: GossamerError) {
@@ -150,20 +161,22 @@ class Scope {
   }
 
   get(name: string): Value {
-    return this.#find(name) ?? unknownValue(name);
+    return this.find(name) ?? unknownValue(name);
   }
 
   set(name: string, value: Value): void {
     this.#values.set(name, value);
   }
 
-  #find(name: string): Value | undefined {
-    return this.#values.get(name) ?? (this.#outer && this.#outer.#find(name));
+  find(name: string): Value | undefined {
+    return this.#values.get(name) ?? this.#outer?.find(name);
   }
 }
 
 function unknownValue(name: string): never {
-  throw new GossamerError(`the value '${name}' is not there: its type is not supported, or its operator does not give it`);
+  throw new GossamerError(
+    `the value '${name}' is not there: its type is not supported, or its operator does not give it`,
+  );
 }
 
 const constantsOf = (initializers: ReadonlyMap<string, OnnxTensor>): [string, Value][] =>

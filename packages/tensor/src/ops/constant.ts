@@ -1,5 +1,4 @@
 import type { DType } from '../dtype.ts';
-import { arrayType } from '../dtype.ts';
 import { operator } from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 
@@ -7,11 +6,7 @@ const op = operator<{ value: number; dtype: DType }>({
   name: 'constant',
   infer: (_, { dtype }) => ({ shape: [], dtype }),
   gradient: () => [],
-  emit: (b, _, { attributes: { value, dtype } }) => {
-    const data = new (arrayType(dtype))(1);
-    data[0] = data instanceof BigInt64Array || data instanceof BigUint64Array ? BigInt(value) : value;
-    return b.constant({ dtype, shape: [], data });
-  },
+  emit: (b, _, { attributes: { value, dtype } }) => b.scalar(value, dtype),
 });
 
 /** A scalar that is part of the graph (and of its structural hash): for numbers that stay the same. */

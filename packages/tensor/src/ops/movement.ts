@@ -128,6 +128,8 @@ export function slice(x: Tensor, axis: number, start?: number, end?: number, ste
           step,
         };
   if (range.start === 0 && range.end === n && step === 1) return x;
+  // A backward range that is empty could not be told from one that runs to the first element.
+  if (sliceLength(range) === 0) return sliceOp([x], { ranges: [{ axis: a, start: 0, end: 0, step: 1 }] });
   return sliceOp([x], { ranges: [range] });
 }
 
@@ -195,6 +197,11 @@ export function pad(x: Tensor, pads: readonly Padding[], mode: PadMode = 'consta
   const list = pads
     .map(([axis, before, after]) => [normalizeAxis('pad', axis, x.rank), before, after] as const)
     .filter(([, before, after]) => before !== 0 || after !== 0);
+  normalizeAxes(
+    'pad',
+    list.map(([axis]) => axis),
+    x.rank,
+  );
   for (const [axis, before, after] of list) {
     const limit = mode === 'reflect' ? x.shape[axis] - 1 : Infinity;
     check(

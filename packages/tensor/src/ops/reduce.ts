@@ -37,7 +37,7 @@ const count = (x: Tensor, axes: readonly number[]): number => axes.reduce((n, a)
 
 export const sum = reduction('sum', 'ReduceSum', (x, _y, g) => g.expand(x.shape));
 export const mean = reduction('mean', 'ReduceMean', (x, _y, g, axes) => g.mul(1 / count(x, axes)).expand(x.shape));
-/** Ties share the gradient equally. */
+/** Ties share the gradient equally. The result is undefined where there is a NaN, as for `min`. */
 export const max = reduction('max', 'ReduceMax', (x, y, g, axes) => extremumGradient(x, y, g, axes));
 export const min = reduction('min', 'ReduceMin', (x, y, g, axes) => extremumGradient(x, y, g, axes));
 function extremumGradient(x: Tensor, y: Tensor, g: Tensor, axes: readonly number[]): Tensor {
@@ -85,8 +85,8 @@ export function norm(x: Tensor, p: 1 | 2 | typeof Infinity = 2, axes?: Axes, kee
   if (p === 1) return sum(x.abs(), axes, keep);
   if (p === Infinity) return max(x.abs(), axes, keep);
   const squares = sum(x.mul(x), axes, keep);
-  const safe = where(squares.gt(0), squares, 1);
-  return where(squares.gt(0), safe.sqrt(), 0);
+  const zero = squares.eq(0);
+  return where(zero, 0, where(zero, 1, squares).sqrt());
 }
 
 const cumsumOp = operator<{ axis: number; exclusive: boolean; reverse: boolean }>({

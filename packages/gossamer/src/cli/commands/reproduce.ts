@@ -41,7 +41,11 @@ function format(report: Report): string {
   const paragraphs = [
     `${report.title}\nClaim: ${report.claim}`,
     ...report.tables.map(
-      t => `${t.title}\n${table(['', ...t.columns.map(head => ({ head, align: 'right' as const }))], t.rows.map(r => [r.name, ...r.cells]))}`,
+      t =>
+        `${t.title}\n${table(
+          ['', ...t.columns.map(head => ({ head, align: 'right' as const }))],
+          t.rows.map(r => [r.name, ...r.cells]),
+        )}`,
     ),
     report.checks.map(c => `${c.holds ? '✓' : '✗'} ${c.rule}\n  found: ${c.found}`).join('\n'),
     (report.notes ?? []).map(note => `· ${note}`).join('\n'),

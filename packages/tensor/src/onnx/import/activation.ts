@@ -1,12 +1,11 @@
 /** Activation functions and what else maps elements with constants of its own. */
 import { sizeOf } from '../../dtype.ts';
-import { maximum, minimum, where } from '../../ops/elementwise.ts';
-import * as ops from '../../ops/elementwise.ts';
-import { bernoulli } from '../../ops/random.ts';
 import { full } from '../../ops/constant.ts';
+import * as ops from '../../ops/elementwise.ts';
+import { maximum, minimum, where } from '../../ops/elementwise.ts';
+import { bernoulli } from '../../ops/random.ts';
 import type { Tensor } from '../../tensor.ts';
 import type { Call, Import } from './call.ts';
-import { HostConstant } from './host-constant.ts';
 
 const unary =
   (fn: (x: Tensor, call: Call) => Tensor): Import =>
@@ -55,8 +54,11 @@ export const Clip: Import = call => {
   };
   const [low, high] = [bound(1, 'min', -Infinity), bound(2, 'max', Infinity)];
   const x = call.tensor(0);
-  if (typeof low === 'number' && typeof high === 'number') return x.clamp(Math.min(low, high), high);
-  return minimum(maximum(x, low), high);
+  const y = x.dtype === 'float32' ? x : x.cast('int32');
+  if (typeof low === 'number' && typeof high === 'number') return y.clamp(Math.min(low, high), high).cast(x.dtype);
+  const limit = (bound: number | Tensor) => (typeof bound === 'number' ? bound : bound.cast(y.dtype));
+  const raised = low === -Infinity ? y : maximum(y, limit(low));
+  return (high === Infinity ? raised : minimum(raised, limit(high))).cast(x.dtype);
 };
 
 /**

@@ -107,8 +107,7 @@ export const GreaterOrEqual = comparison((a, b) => a >= b, ops.ge);
 export const And = binary((a, b) => a & b, ops.logicalAnd, 'bool');
 export const Or = binary((a, b) => a | b, ops.logicalOr, 'bool');
 export const Xor = binary((a, b) => a ^ b, ops.logicalXor, 'bool');
-export const Not: Import = call =>
-  call.folds ? call.constants()[0].map(v => 1 - v, 'bool') : call.tensor(0).not();
+export const Not: Import = call => (call.folds ? call.constants()[0].map(v => 1 - v, 'bool') : call.tensor(0).not());
 
 export const Where: Import = call => {
   if (call.folds && call.constants().length === 3) {

@@ -35,12 +35,7 @@ export class Call {
   readonly training: TrainingMode | undefined;
   readonly #read = new Set<string>();
 
-  constructor(
-    node: OnnxNode,
-    opset: number,
-    inputs: readonly (Value | undefined)[],
-    training?: TrainingMode,
-  ) {
+  constructor(node: OnnxNode, opset: number, inputs: readonly (Value | undefined)[], training?: TrainingMode) {
     this.node = node;
     this.opset = opset;
     this.inputs = inputs;
@@ -176,7 +171,10 @@ export class Call {
   dtype(name: string): DType | undefined {
     const number = this.int(name);
     if (number === undefined) return undefined;
-    return dtypeOf(number) ?? this.fail(`attribute ${name} is the element type ${number}, which cannot be computed with here`);
+    return (
+      dtypeOf(number) ??
+      this.fail(`attribute ${name} is the element type ${number}, which cannot be computed with here`)
+    );
   }
 
   /** Marks attributes that have no effect on the result. */
@@ -200,4 +198,3 @@ export class Call {
     return attribute.value;
   }
 }
-

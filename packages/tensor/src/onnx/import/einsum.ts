@@ -1,8 +1,8 @@
 import { check } from '../../errors.ts';
 import { formatShape } from '../../operator.ts';
-import { tensor } from '../../tensor.ts';
 import * as ops from '../../ops/matmul.ts';
 import type { Tensor } from '../../tensor.ts';
+import { tensor } from '../../tensor.ts';
 
 const letters = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'];
 
@@ -29,7 +29,10 @@ export function einsum(equation: string, operands: readonly Tensor[]): Tensor {
   const named = terms.map((t, i) => t.replace('...', dots(hidden[i])));
   const output = right === undefined ? dots(most) + once(terms) : right.replace('...', dots(most));
   named.forEach((t, i) => {
-    check(t.length === operands[i].rank, () => `equation '${equation}' does not fit operand ${i}, ${formatShape(operands[i].shape)}`);
+    check(
+      t.length === operands[i].rank,
+      () => `equation '${equation}' does not fit operand ${i}, ${formatShape(operands[i].shape)}`,
+    );
   });
   const sizes = new Map<string, number>();
   named.forEach((t, i) => {

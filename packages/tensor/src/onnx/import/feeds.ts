@@ -59,4 +59,6 @@ export function asOutput(value: Value, { dtype }: OnnxValue): Tensor {
 }
 
 const constantOutput = (value: HostConstant, dtype: DType): Tensor =>
-  sizeOf(value.shape) > 0 && computeDtype(dtype) === dtype ? value.cast(dtype).tensor : tensor(value.cast(dtype).array());
+  sizeOf(value.shape) > 0 && computeDtype(dtype) === dtype
+    ? value.cast(dtype).tensor
+    : tensor(value.cast(dtype).array());

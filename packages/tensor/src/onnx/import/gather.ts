@@ -21,9 +21,13 @@ export const Gather: Import = call => {
     // One position is a slice, whose gradient is cheaper.
     const [raw] = indices.values;
     const index = raw < 0 ? raw + x.shape[axis] : raw;
-    if (!(index >= 0 && index < x.shape[axis])) call.fail(`index ${raw} is out of range for axis ${axis} of ${formatShape(x.shape)}`);
+    if (!(index >= 0 && index < x.shape[axis]))
+      call.fail(`index ${raw} is out of range for axis ${axis} of ${formatShape(x.shape)}`);
     const shape = [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
-    return call.tensor(0).slice(axis, index, index + 1).reshape(shape);
+    return call
+      .tensor(0)
+      .slice(axis, index, index + 1)
+      .reshape(shape);
   }
   return ops.gather(call.tensor(0), indicesOf(call, 1), axis);
 };
@@ -36,7 +40,8 @@ export const GatherND: Import = call => {
   const [x, indices] = [call.tensor(0), indicesOf(call, 1)];
   const b = call.int('batch_dims', 0);
   if (b === 0) return ops.gatherND(x, indices);
-  if (!(b > 0 && b < x.rank && b < indices.rank)) call.fail(`attribute batch_dims ${b} does not fit ${formatShape(x.shape)}`);
+  if (!(b > 0 && b < x.rank && b < indices.rank))
+    call.fail(`attribute batch_dims ${b} does not fit ${formatShape(x.shape)}`);
   const batch = sizeOf(x.shape.slice(0, b));
   const ids = indices.reshape([batch, ...indices.shape.slice(b)]);
   const lead = ids.shape.slice(0, -1);
@@ -81,7 +86,8 @@ export const OneHot: Import = call => {
   const indices = indicesOf(call, 0);
   const [depth] = call.ints(1, 'depth');
   const values = call.tensor(2);
-  if (!(depth > 0) || values.size !== 2) call.fail(`depth ${depth} and values ${formatShape(values.shape)} are not valid`);
+  if (!(depth > 0) || values.size !== 2)
+    call.fail(`depth ${depth} and values ${formatShape(values.shape)} are not valid`);
   const axis = normalizeAxis('attribute axis', call.int('axis', -1), indices.rank + 1);
   const wrapped = where(indices.lt(0), indices.add(depth), indices).unsqueeze(axis);
   const positions = arange(depth).reshape([depth, ...indices.shape.slice(axis).map(() => 1)]);
@@ -121,7 +127,9 @@ const argExtremum =
     const keep = call.flag('keepdims', true);
     const y = x.dtype === 'float32' ? x : x.cast('int32');
     if (!call.flag('select_last_index')) return fn(y, axis, keep);
-    return fn(y.flip(axis), axis, keep).neg().add(x.shape[axis] - 1);
+    return fn(y.flip(axis), axis, keep)
+      .neg()
+      .add(x.shape[axis] - 1);
   };
 export const ArgMax = argExtremum(argmax);
 export const ArgMin = argExtremum(argmin);

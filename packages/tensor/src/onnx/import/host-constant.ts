@@ -3,7 +3,7 @@ import { check } from '../../errors.ts';
 import { toFloat32 } from '../../half.ts';
 import { broadcastShapes, formatShape } from '../../operator.ts';
 import { arange, constant } from '../../ops/constant.ts';
-import { Tensor, tensor } from '../../tensor.ts';
+import { type Tensor, tensor } from '../../tensor.ts';
 
 /**
  * The element type in which values of an ONNX type are computed: float32 for every float, int32 for every integer of 16
@@ -138,7 +138,10 @@ export class HostConstant {
     for (let o = 0; o < outer; o++) {
       for (const raw of indices.values) {
         const index = raw < 0 ? raw + n : raw;
-        check(index >= 0 && index < n, () => `index ${raw} is out of range for axis ${axis} of ${formatShape(this.shape)}`);
+        check(
+          index >= 0 && index < n,
+          () => `index ${raw} is out of range for axis ${axis} of ${formatShape(this.shape)}`,
+        );
         for (let i = 0; i < inner; i++) out[to++] = this.values[(o * n + index) * inner + i];
       }
     }
@@ -220,7 +223,13 @@ function* positions(shape: readonly number[], strides: readonly number[], offset
 }
 
 const converter = (dtype: DType): ((v: number) => number) =>
-  dtype === 'float64' ? v => v : isFloat(dtype) ? Math.fround : dtype === 'bool' ? v => (v === 0 ? 0 : 1) : integer(dtype);
+  dtype === 'float64'
+    ? v => v
+    : isFloat(dtype)
+      ? Math.fround
+      : dtype === 'bool'
+        ? v => (v === 0 ? 0 : 1)
+        : integer(dtype);
 
 /** Truncation to an integer type; values outside wrap around, except for 64 bits, where they saturate. */
 function integer(dtype: DType): (v: number) => number {

@@ -1,7 +1,7 @@
+import { check, GossamerError } from '../../errors.ts';
 import { capturedNames, graphsOf } from '../captured.ts';
 import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode } from '../proto.ts';
 import { describeNode } from '../sort.ts';
-import { check, GossamerError } from '../../errors.ts';
 import { findImport } from './registry.ts';
 
 /** Functions that a model defines, by domain, name and overload. */

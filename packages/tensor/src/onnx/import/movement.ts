@@ -11,7 +11,9 @@ export const Reshape: Import = call => {
   const x = call.value(0);
   const shape = call.ints(1, 'shape');
   const copies = !call.flag('allowzero');
-  const full = shape.map((d, i) => (d === 0 && copies ? (x.shape[i] ?? call.fail(`shape [${shape}] copies axis ${i} of ${formatShape(x.shape)}`)) : d));
+  const full = shape.map((d, i) =>
+    d === 0 && copies ? (x.shape[i] ?? call.fail(`shape [${shape}] copies axis ${i} of ${formatShape(x.shape)}`)) : d,
+  );
   const known = full.reduce((n, d) => (d === -1 ? n : n * d), 1);
   return x.reshape(full.map(d => (d === -1 ? sizeOf(x.shape) / known : d)));
 };
@@ -89,7 +91,8 @@ export const Split: Import = call => {
   if (pieces < 1) call.fail(`num_outputs ${pieces} is not positive`);
   const length = Math.ceil(n / pieces);
   const equal = () => Array.from({ length: pieces }, (_, i) => Math.max(0, Math.min(length, n - i * length)));
-  const lengths = (call.opset < 13 ? call.intList('split') : call.has(1) ? call.ints(1, 'split') : undefined) ?? equal();
+  const lengths =
+    (call.opset < 13 ? call.intList('split') : call.has(1) ? call.ints(1, 'split') : undefined) ?? equal();
   if (lengths.some(d => d < 0) || lengths.reduce((s, d) => s + d, 0) !== n) {
     call.fail(`lengths [${lengths}] do not add up to axis ${axis} of ${formatShape(x.shape)}`);
   }
@@ -139,10 +142,7 @@ export const Pad: Import = call => {
   if (pads.length !== 2 * axes.length) call.fail(`pads [${pads}] do not fit axes [${axes}]`);
   const before = (i: number) => pads[i];
   const after = (i: number) => pads[i + axes.length];
-  const cropped = axes.reduce(
-    (t, a, i) => t.slice(a, Math.max(0, -before(i)), t.shape[a] - Math.max(0, -after(i))),
-    x,
-  );
+  const cropped = axes.reduce((t, a, i) => t.slice(a, Math.max(0, -before(i)), t.shape[a] - Math.max(0, -after(i))), x);
   if (mode === 'wrap') {
     return axes.reduce((t, a, i) => {
       const n = t.shape[a];
@@ -160,7 +160,8 @@ export const DepthToSpace: Import = call => {
   const x = call.tensor(0);
   const s = call.int('blocksize') ?? call.fail('attribute blocksize is missing');
   const mode = call.choice('mode', 'DCR', 'CRD');
-  if (x.rank !== 4 || !(s > 0) || x.shape[1] % (s * s) !== 0) call.fail(`${formatShape(x.shape)} does not divide by blocks of ${s}`);
+  if (x.rank !== 4 || !(s > 0) || x.shape[1] % (s * s) !== 0)
+    call.fail(`${formatShape(x.shape)} does not divide by blocks of ${s}`);
   const [n, c, h, w] = x.shape;
   const d = c / (s * s);
   const blocks =

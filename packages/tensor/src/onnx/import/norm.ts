@@ -2,7 +2,7 @@
 import { formatShape, normalizeAxes } from '../../operator.ts';
 import * as ops from '../../ops/norms.ts';
 import type { Tensor } from '../../tensor.ts';
-import type { Call, Import } from './call.ts';
+import type { Import } from './call.ts';
 
 const sameShape = (a: readonly number[], b: readonly number[]): boolean => formatShape(a) === formatShape(b);
 

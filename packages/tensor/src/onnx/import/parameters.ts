@@ -31,11 +31,9 @@ export const isWeight: ParameterRule = (_, tensor) => isFloat(tensor.dtype) && t
 /** The model's parameters by the names of their initializers, in float32; running statistics are not trainable. */
 export function parametersOf(model: OnnxModel, rule: ParameterRule): Map<string, Parameter> {
   const [steering, running] = [new Set<string>(), new Set<string>()];
-  forEachNode(model.graph, node => {
-    const mark = (positions: readonly number[] | undefined, into: Set<string>) =>
-      positions?.forEach(i => node.inputs[i] && into.add(node.inputs[i]));
-    mark(Object.hasOwn(settings, node.opType) ? settings[node.opType] : undefined, steering);
-    mark(Object.hasOwn(statistics, node.opType) ? statistics[node.opType] : undefined, running);
+  forEachNode(model.graph, ({ opType, inputs }) => {
+    if (Object.hasOwn(settings, opType)) for (const i of settings[opType]) steering.add(inputs[i]);
+    if (Object.hasOwn(statistics, opType)) for (const i of statistics[opType]) running.add(inputs[i]);
   });
   const parameters = new Map<string, Parameter>();
   for (const [name, tensor] of model.graph.initializers) {

@@ -48,7 +48,9 @@ export const QuantizeLinear: Import = call => {
   call.ignore('saturate', 'precision');
   const x = call.tensor(0);
   const { scale, zero } = parameters(call, x);
-  const dtype = call.has(2) ? call.value(2).dtype : (call.int('output_dtype', 0) && call.dtype('output_dtype')) || 'uint8';
+  const dtype = call.has(2)
+    ? call.value(2).dtype
+    : (call.int('output_dtype', 0) && call.dtype('output_dtype')) || 'uint8';
   call.ignore('output_dtype');
   return quantized(x, scale, zero, dtype);
 };

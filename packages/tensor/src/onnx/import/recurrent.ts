@@ -16,12 +16,30 @@ const activations: Record<string, (alpha: number | undefined, beta: number | und
   sigmoid: () => x => x.sigmoid(),
   softsign: () => x => x.div(x.abs().add(1)),
   softplus: () => x => x.softplus(),
-  affine: (alpha = 1, beta = 0) => x => x.mul(alpha).add(beta),
-  leakyrelu: (alpha = 0.01) => x => x.leakyRelu(alpha),
-  thresholdedrelu: (alpha = 1) => x => where(x.gt(alpha), x, 0),
-  scaledtanh: (alpha = 1, beta = 1) => x => x.mul(beta).tanh().mul(alpha),
-  hardsigmoid: (alpha = 0.2, beta = 0.5) => x => x.mul(alpha).add(beta).clamp(0, 1),
-  elu: (alpha = 1) => x => x.elu(alpha),
+  affine:
+    (alpha = 1, beta = 0) =>
+    x =>
+      x.mul(alpha).add(beta),
+  leakyrelu:
+    (alpha = 0.01) =>
+    x =>
+      x.leakyRelu(alpha),
+  thresholdedrelu:
+    (alpha = 1) =>
+    x =>
+      where(x.gt(alpha), x, 0),
+  scaledtanh:
+    (alpha = 1, beta = 1) =>
+    x =>
+      x.mul(beta).tanh().mul(alpha),
+  hardsigmoid:
+    (alpha = 0.2, beta = 0.5) =>
+    x =>
+      x.mul(alpha).add(beta).clamp(0, 1),
+  elu:
+    (alpha = 1) =>
+    x =>
+      x.elu(alpha),
 };
 /** Activations that take numbers from activation_alpha and activation_beta, in order of use. */
 const takesAlpha = ['affine', 'leakyrelu', 'thresholdedrelu', 'scaledtanh', 'hardsigmoid', 'elu'];
@@ -55,9 +73,9 @@ const rnn: Cell = {
   gates: 1,
   defaults: ['Tanh'],
   hasCell: false,
-  step: (_, { recurrence, recurrenceBias, activations: [f], clip }) => (x, [h]) => [
-    f(clip(x.add(linear(h, recurrence, recurrenceBias)))),
-  ],
+  step:
+    (_, { recurrence, recurrenceBias, activations: [f], clip }) =>
+    (x, [h]) => [f(clip(x.add(linear(h, recurrence, recurrenceBias))))],
 };
 
 /** Gates in the order update z, reset r, hidden h. */
@@ -76,9 +94,7 @@ const gru: Cell = {
       const [hz, hr] = columns(linear(h, gateRows, gateBias), hidden);
       const z = f(clip(xz.add(hz)));
       const r = f(clip(xr.add(hr)));
-      const recurrent = resetLast
-        ? r.mul(linear(h, hiddenRows, hiddenBias))
-        : linear(r.mul(h), hiddenRows, hiddenBias);
+      const recurrent = resetLast ? r.mul(linear(h, hiddenRows, hiddenBias)) : linear(r.mul(h), hiddenRows, hiddenBias);
       const candidate = g(clip(xh.add(recurrent)));
       return [candidate.add(z.mul(h.sub(candidate)))];
     };
@@ -111,11 +127,17 @@ function readActivations(call: Call, cell: Cell, directions: number): Activation
   if (names.length !== directions * cell.defaults.length) {
     call.fail(`activations [${names}]: expected ${cell.defaults.length} for each of ${directions} directions`);
   }
-  const [alphas, betas] = [[...(call.floatList('activation_alpha') ?? [])], [...(call.floatList('activation_beta') ?? [])]];
+  const [alphas, betas] = [
+    [...(call.floatList('activation_alpha') ?? [])],
+    [...(call.floatList('activation_beta') ?? [])],
+  ];
   const all = names.map(name => {
     const key = name.toLowerCase();
     const make = Object.hasOwn(activations, key) ? activations[key] : call.fail(`activation ${name} is not known`);
-    return make(takesAlpha.includes(key) ? alphas.shift() : undefined, takesBeta.includes(key) ? betas.shift() : undefined);
+    return make(
+      takesAlpha.includes(key) ? alphas.shift() : undefined,
+      takesBeta.includes(key) ? betas.shift() : undefined,
+    );
   });
   const n = cell.defaults.length;
   return Array.from({ length: directions }, (_, d) => all.slice(d * n, (d + 1) * n));
@@ -137,7 +159,10 @@ const recurrent =
     const rows = cell.gates * hidden;
     const directions = reversed.length;
     const expectShape = (what: string, t: Tensor | undefined, shape: readonly number[]) =>
-      check(!t || formatShape(t.shape) === formatShape(shape), () => `${what} is ${formatShape(t!.shape)}, expected ${formatShape(shape)}`);
+      check(
+        !t || formatShape(t.shape) === formatShape(shape),
+        () => `${what} is ${formatShape(t!.shape)}, expected ${formatShape(shape)}`,
+      );
     expectShape('W', w, [directions, rows, width]);
     expectShape('R', r, [directions, rows, hidden]);
     expectShape('B', b, [directions, 2 * rows]);
@@ -177,7 +202,8 @@ const recurrent =
       return { outputs, state };
     });
     const last = runs[0].state.map((_, i) => swap(stack(runs.map(run => run.state[i]))));
-    if (length === 0 || !call.wants(0)) return [length === 0 ? zeros([0, directions, batch, hidden]) : undefined, ...last];
+    if (length === 0 || !call.wants(0))
+      return [length === 0 ? zeros([0, directions, batch, hidden]) : undefined, ...last];
     const y = stack(
       runs.map(run => stack(run.outputs)),
       1,

@@ -27,9 +27,10 @@ const finish = (y: Value, axes: readonly number[], keep: boolean): Value =>
 /** 8-bit integers and bool are reduced as int32, for which the runtime has kernels. */
 function reduced(call: Call, fn: Reduce, axes: readonly number[], keep: boolean): Tensor {
   const x = call.tensor(0);
-  return x.dtype === 'float32' || x.dtype === 'int32'
-    ? fn(x, axes, keep)
-    : fn(x.cast('int32'), axes, keep).cast(x.dtype);
+  if (x.dtype === 'float32' || x.dtype === 'int32') return fn(x, axes, keep);
+  const y = fn(x.cast('int32'), axes, keep);
+  // Over no elements the largest and smallest are the limits of int32, which stand for false and true.
+  return x.dtype === 'bool' ? y.gt(0) : y.cast(x.dtype);
 }
 
 const count = (x: HostConstant, axes: readonly number[]): number => axes.reduce((n, a) => n * x.shape[a], 1);

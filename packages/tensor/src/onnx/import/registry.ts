@@ -1,6 +1,7 @@
 import * as activation from './activation.ts';
 import * as arithmetic from './arithmetic.ts';
 import type { Import } from './call.ts';
+import * as conv from './conv.ts';
 import * as gather from './gather.ts';
 import * as matmul from './matmul.ts';
 import * as microsoft from './microsoft.ts';
@@ -15,6 +16,7 @@ import * as shape from './shape.ts';
 const standard: Record<string, Import> = {
   ...activation,
   ...arithmetic,
+  ...conv,
   ...gather,
   ...matmul,
   ...movement,

@@ -2,8 +2,8 @@
 import { sizeOf } from '../../dtype.ts';
 import { check } from '../../errors.ts';
 import { full } from '../../ops/constant.ts';
-import { foldLimit, type Import } from './call.ts';
 import type { OnnxTensor } from '../proto.ts';
+import { foldLimit, type Import } from './call.ts';
 import { computeDtype, HostConstant, stridesOf } from './host-constant.ts';
 
 export const Shape: Import = call => {
@@ -54,7 +54,8 @@ export const Range: Import = call => {
     return size === 1 ? values[0] : call.fail(`its ${name} has ${size} elements, expected 1`);
   });
   const length = Math.max(0, Math.ceil((limit - start) / delta));
-  if (!Number.isSafeInteger(length) || length > 2 ** 31) call.fail(`from ${start} to ${limit} in steps of ${delta} does not end`);
+  if (!Number.isSafeInteger(length) || length > 2 ** 31)
+    call.fail(`from ${start} to ${limit} in steps of ${delta} does not end`);
   return HostConstant.fromValues(
     call.value(0).dtype,
     [length],

@@ -1,0 +1,81 @@
+import { stat } from 'node:fs/promises';
+import { check, type DType, FormatError, formatShape, GossamerError, importOnnx, type Spec } from '@gossamer/tensor';
+import { type OnnxModel, type OnnxValue, readOnnx } from '@gossamer/tensor/onnx';
+import type { Layer } from '../sparsity/layer.ts';
+import { modelLayers } from '../sparsity/model.ts';
+import { staticLayers } from './static-layers.ts';
+
+export interface Input extends Spec {
+  readonly name: string;
+}
+
+/** An ONNX file, read, and the weights in it that can be masked. */
+export interface ModelFile {
+  readonly path: string;
+  /** Size of the file (without external data). */
+  readonly bytes: number;
+  readonly onnx: OnnxModel;
+  /** What is fed, with all sizes known: one sample. */
+  readonly inputs: readonly Input[];
+  readonly layers: readonly Layer[];
+  /** Why the graph could not be traced, so that FLOPs are not known; undefined if it was. */
+  readonly untraced?: string;
+}
+
+export type Shapes = Readonly<Record<string, readonly number[]>>;
+
+/** Reads a model and finds its layers: by tracing it for one sample or, failing that, by looking at its nodes. */
+export async function openModel(path: string, shapes: Shapes = {}): Promise<ModelFile> {
+  const onnx = await readOnnx(path);
+  const { size } = await stat(path);
+  const file = { path, bytes: size, onnx };
+  checkNames(path, onnx, shapes);
+  try {
+    const inputs = resolveInputs(path, onnx, shapes);
+    const graph = importOnnx(onnx);
+    const { layers } = await modelLayers(
+      (...xs) => graph.call(Object.fromEntries(inputs.map(({ name }, i) => [name, xs[i]]))),
+      inputs,
+    );
+    return { ...file, inputs, layers };
+  } catch (error) {
+    if (!(error instanceof GossamerError) || error instanceof FormatError) throw error;
+    return { ...file, inputs: [], layers: staticLayers(onnx), untraced: error.message };
+  }
+}
+
+/** Values that a caller feeds. */
+export const fedInputs = ({ graph }: OnnxModel): OnnxValue[] =>
+  graph.inputs.filter(i => !graph.initializers.has(i.name));
+
+function checkNames(path: string, onnx: OnnxModel, shapes: Shapes): void {
+  const names = fedInputs(onnx).map(i => i.name);
+  for (const name of Object.keys(shapes)) {
+    check(names.includes(name), `--shape ${name}=…: ${path} has no such input; its inputs are ${names.join(', ')}`);
+  }
+}
+
+/** The inputs with a size for every dimension: those given by --shape, the file's, and 1 for a free first one. */
+export function resolveInputs(path: string, onnx: OnnxModel, shapes: Shapes = {}): Input[] {
+  return fedInputs(onnx).map(({ name, dtype, shape, opaque }) => {
+    check(dtype, `${path}: input ${name} has type ${opaque?.text ?? 'unknown'}, which cannot be computed with here`);
+    const given = shapes[name];
+    const hint = `give it with --shape ${name}=…`;
+    check(given || shape, `${path}: the shape of input ${name} is not in the file: ${hint}`);
+    const fits =
+      !given ||
+      !shape ||
+      (given.length === shape.length && shape.every((d, i) => typeof d !== 'number' || d === given[i]));
+    check(fits, () => `--shape ${name}=${given}: ${path} wants ${formatDimensions(shape!)}`);
+    const sizes = (given ?? shape!).map((d, axis) => {
+      if (typeof d === 'number') return d;
+      check(axis === 0, `${path}: input ${name} ${formatDimensions(shape!)} has a free size (axis ${axis}): ${hint}`);
+      return 1;
+    });
+    return { name, dtype: dtype as DType, shape: sizes };
+  });
+}
+
+/** A shape with free sizes, as `[batch, 3, ?, ?]`. */
+export const formatDimensions = (shape: readonly (number | string | null)[] | null): string =>
+  shape === null ? '[…]' : formatShape(shape.map(d => d ?? '?') as number[]);

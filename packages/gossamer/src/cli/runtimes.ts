@@ -1,0 +1,90 @@
+import { availableParallelism } from 'node:os';
+import { arrayType, GossamerError, type NDArray, Random, sizeOf, type TypedArray } from '@gossamer/tensor';
+import type { InferenceSession, Tensor } from 'onnxruntime-common';
+
+/** The part of the ONNX Runtime packages that timing needs; both have it. */
+interface Runtime {
+  readonly Tensor: typeof Tensor;
+  readonly InferenceSession: { create(model: Uint8Array, options: object): Promise<InferenceSession> };
+  readonly env: { versions: Readonly<Record<string, string | undefined>>; wasm: { numThreads?: number } };
+}
+
+/** A way to run a model, with the runtime's own default optimisations. */
+export interface Engine {
+  readonly runtime: 'onnxruntime-node' | 'onnxruntime-web';
+  readonly version: string;
+  readonly threads: number;
+  load(model: Uint8Array, feeds: Readonly<Record<string, NDArray>>): Promise<Loaded>;
+}
+
+export interface Loaded {
+  /** Runs the model once on the feeds; outputs by name. */
+  run(): Promise<Readonly<Record<string, Pick<NDArray, 'shape' | 'data'>>>>;
+  release(): Promise<void>;
+}
+
+/**
+ * The engines on this machine: onnxruntime-node for each number of threads, and onnxruntime-web (WebAssembly, as in a
+ * browser) with the largest of them, since its number is fixed for the process.
+ */
+export async function engines(threads: readonly number[] = threadCounts()): Promise<Engine[]> {
+  const node = await load('onnxruntime-node');
+  const web = await load('onnxruntime-web').catch(() => undefined);
+  const most = Math.max(...threads);
+  if (web) web.env.wasm.numThreads = most;
+  return [...threads.map(n => engine('onnxruntime-node', node, n)), ...(web ? [engine('onnxruntime-web', web, most)] : [])];
+}
+
+/** One, and all cores. */
+export const threadCounts = (): number[] => [...new Set([1, availableParallelism()])];
+
+async function load(name: Engine['runtime']): Promise<Runtime> {
+  const module = (await import(name)) as Runtime & { default?: Runtime };
+  return module.InferenceSession ? module : module.default!;
+}
+
+const engine = (runtime: Engine['runtime'], ort: Runtime, threads: number): Engine => ({
+  runtime,
+  version: ort.env.versions[runtime === 'onnxruntime-web' ? 'web' : 'node'] ?? 'unknown',
+  threads,
+  async load(model, feeds) {
+    const provider = runtime === 'onnxruntime-web' ? 'wasm' : 'cpu';
+    const session = await ort.InferenceSession.create(model, {
+      executionProviders: [provider],
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      logSeverityLevel: 3,
+    }).catch((cause: Error) => {
+      throw new GossamerError(`${runtime} refuses the model: ${cause.message}`, { cause });
+    });
+    const inputs = Object.fromEntries(
+      Object.entries(feeds).map(([name, { dtype, data, shape }]) => [
+        name,
+        new ort.Tensor(dtype as 'float32', data as Float32Array, shape),
+      ]),
+    );
+    return {
+      async run() {
+        const outputs = await session.run(inputs);
+        return Object.fromEntries(
+          Object.entries(outputs).map(([name, t]) => [name, { shape: t.dims, data: t.data as TypedArray }]),
+        );
+      },
+      release: () => session.release(),
+    };
+  },
+});
+
+/** Inputs to run a model on where none are given: normal numbers, and zeros where integers are wanted. */
+export function randomFeeds(
+  inputs: readonly Pick<NDArray & { name: string }, 'name' | 'dtype' | 'shape'>[],
+  random: Random,
+): Record<string, NDArray> {
+  return Object.fromEntries(
+    inputs.map(({ name, dtype, shape }) => {
+      const size = sizeOf(shape);
+      const data = dtype === 'float32' ? random.fork(name).normal(size) : new (arrayType(dtype))(size);
+      return [name, { dtype, shape, data }];
+    }),
+  );
+}

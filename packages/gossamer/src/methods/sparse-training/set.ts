@@ -1,0 +1,86 @@
+// Trains sparse from the first step by evolution: the weights closest to zero make way for random ones.
+// Mocanu, Mocanu, Stone, Nguyen, Gibescu & Liotta 2018, "Scalable training of artificial neural networks with adaptive
+// sparse connectivity inspired by network science" (SET).
+
+import { Random } from '@gossamer/tensor';
+import { type DynamicOptions, DynamicSparseTraining, type Growth, randomGrowth } from '../../sparsity/dynamic.ts';
+import { type Exchange, exchange, type Layer } from '../../sparsity/index.ts';
+import type { Training } from '../../sparsity/sparsifier.ts';
+import type { MethodInfo } from '../method.ts';
+
+export const method: MethodInfo = {
+  slug: 'set',
+  name: 'SET',
+  summary: 'Sparse from start to end without ever computing a dense gradient: drops small weights, grows random ones.',
+  paper: 'Scalable training of artificial neural networks with adaptive sparse connectivity (Mocanu et al. 2018)',
+  kind: 'sparsifier',
+};
+
+export interface SETOptions extends Partial<Omit<DynamicOptions, 'sparsity'>> {
+  readonly sparsity: number;
+  /** Standard deviation of new weights; default that of the layer's live weights. 0 starts them at zero. */
+  readonly spread?: number;
+}
+
+/**
+ * After every epoch the fraction ζ of the smallest positive and the fraction ζ of the largest negative weights of a layer
+ * is removed, and as many random connections are added with random values (algorithm 1). Defaults of the paper:
+ * Erdős–Rényi start (density ∝ (n_in + n_out)/(n_in·n_out)), ζ 0.3 throughout, no exchange after the last epoch;
+ * `interval` is in steps: give the steps of an epoch (default 100).
+ */
+export class SET extends DynamicSparseTraining {
+  readonly name = method.slug;
+  readonly #spread: number | undefined;
+
+  constructor({ spread, ...options }: SETOptions) {
+    super({ allocation: 'er', fraction: 0.3, decay: 'constant', interval: 100, until: 1, ...options });
+    this.#spread = spread;
+  }
+
+  protected override growth(training: Training): Growth {
+    return randomGrowth(training);
+  }
+
+  protected override exchange({ values }: Layer, keep: Uint8Array, count: number, growth: Float32Array): Exchange {
+    return exchange(keep, count, rankBySign(values, keep), growth, { regrowDropped: false });
+  }
+
+  protected override async born({ layers, random, step }: Training, born: ReadonlyMap<string, Uint8Array>) {
+    for (const [name, fresh] of born) {
+      const parameter = layers.parameters.get(name)!;
+      const values = (await parameter.data()).slice();
+      const keep = this.mask!.get(name);
+      const spread = this.#spread ?? deviation(values, keep, fresh);
+      const drawn = new Random(random.toJSON()).fork('values').fork(step).fork(name).normal(values.length, 0, spread);
+      for (let i = 0; i < values.length; i++) if (fresh[i] === 1) values[i] = drawn[i];
+      parameter.set(values);
+    }
+  }
+}
+
+/**
+ * Each live weight's place among those of its sign, from 0 at zero to 1 at the largest magnitude: the lowest of these
+ * are the same share of the positive and of the negative weights.
+ */
+export function rankBySign(values: Float32Array, keep: Uint8Array): Float32Array {
+  const ranks = new Float32Array(values.length);
+  for (const sign of [1, -1]) {
+    const own = Array.from(values.keys()).filter(i => keep[i] === 1 && (sign === 1 ? values[i] >= 0 : values[i] < 0));
+    own.sort((a, b) => sign * (values[a] - values[b]) || a - b);
+    own.forEach((i, rank) => {
+      ranks[i] = (rank + 0.5) / own.length;
+    });
+  }
+  return ranks;
+}
+
+/** Root mean square of the live weights that were there before. */
+function deviation(values: Float32Array, keep: Uint8Array, fresh: Uint8Array): number {
+  let [sum, count] = [0, 0];
+  for (let i = 0; i < values.length; i++) {
+    if (keep[i] !== 1 || fresh[i] === 1) continue;
+    sum += values[i] * values[i];
+    count++;
+  }
+  return count === 0 ? 0 : Math.sqrt(sum / count);
+}
