@@ -38,7 +38,7 @@ interface Trace {
  * parameters happens while recording only.
  */
 export function compile<Args extends readonly Tensor[], R extends Result>(fn: (...args: Args) => R): Compiled<Args, R> {
-  const traces = new Map<string, Promise<{ trace: Trace; first: TypedArray[] | undefined }>>();
+  const traces = new Map<string, Promise<Trace>>();
   const spent = { calls: 0, total: 0, runtime: 0, host: 0 };
   let queue: Promise<unknown> = Promise.resolve();
 
@@ -53,15 +53,12 @@ export function compile<Args extends readonly Tensor[], R extends Result>(fn: (.
       traces.set(key, pending);
       pending.catch(() => traces.delete(key));
     }
-    const entry = await pending;
-    // Random numbers drawn while tracing belong to the first run.
-    const random = entry.first ?? entry.trace.random.map(fill => fill());
-    entry.first = undefined;
-    const before = { ...entry.trace.plan.spent };
-    const result = await replay(entry.trace, nodes, random);
+    const trace = await pending;
+    const before = { ...trace.plan.spent };
+    const result = await replay(trace, nodes);
     spent.calls++;
-    spent.runtime += entry.trace.plan.spent.runtime - before.runtime;
-    spent.host += entry.trace.plan.spent.host - before.host;
+    spent.runtime += trace.plan.spent.runtime - before.runtime;
+    spent.host += trace.plan.spent.host - before.host;
     spent.total += performance.now() - start;
     return result as R;
   }
@@ -78,33 +75,43 @@ export function compile<Args extends readonly Tensor[], R extends Result>(fn: (.
       dispose: async () => {
         const all = [...traces.values()];
         traces.clear();
-        await Promise.all(all.map(async t => (await t).trace.plan.release()));
+        await Promise.all(all.map(async t => (await t).plan.release()));
       },
     },
   );
 }
 
-async function replay(trace: Trace, args: readonly Node[], random: readonly TypedArray[]): Promise<Result> {
+/** What the runs in progress read. */
+const running = new Set<readonly TypedArray[]>();
+
+async function replay(trace: Trace, args: readonly Node[]): Promise<Result> {
+  const random = trace.random.map(fill => fill());
   const leaves = trace.leaves.map(leaf => leaf(args, random));
-  const results = await trace.plan.run(leaves, trace.spare);
+  running.add(leaves);
+  let results: TypedArray[];
+  try {
+    results = await trace.plan.run(leaves, trace.spare);
+  } finally {
+    running.delete(leaves);
+  }
   trace.spare.clear();
+  const busy = new Set([...running].flat());
   // Before parameters change, since what is returned may be a parameter's value of before.
   const result = trace.result(results, args, random);
   for (const { parameter, output, recycle } of trace.assigned) {
     const old = parameter.node;
     parameter.node = leafNode(old, results[output]);
     if (!recycle) parameter.node.pinned = true;
-    else if (!old.pinned && old.data) trace.spare.set(trace.plan.outputs[output], old.data);
+    else if (!old.pinned && old.data && !busy.has(old.data)) trace.spare.set(trace.plan.outputs[output], old.data);
   }
   return result;
 }
 
-async function traceAndCompile(fn: (...args: never) => Result, args: readonly Node[]) {
+async function traceAndCompile(fn: (...args: never) => Result, args: readonly Node[]): Promise<Trace> {
   for (;;) {
     const attempt = trace(fn, args);
     if (attempt.pending.length === 0) {
-      const plan = await Plan.compile(attempt.graph, currentExecutor());
-      return { trace: { ...attempt.trace, plan }, first: attempt.first as TypedArray[] | undefined };
+      return { ...attempt.trace, plan: await Plan.compile(attempt.graph, currentExecutor()) };
     }
     // A parameter's value was lazy; it becomes data first, else every replay would compute its initial value again.
     await realize(...attempt.pending);
@@ -118,32 +125,45 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
   const pending: Parameter[] = [];
   const random: { node: Node; fill: () => Float32Array }[] = [];
   const start = leafNode({ shape: [], dtype: 'float32' }).id;
+  let assigned: { parameter: Parameter; original: Node; node: Node }[] = [];
   let result: Result;
   try {
     result = record(
       {
         use: p => {
-          if (p.node.isLeaf) {
-            if (!parameters.has(p.node)) parameters.set(p.node, p);
-          } else if (p.node.id < start) {
-            pending.push(p);
+          if (originals.has(p)) return;
+          if (!p.node.isLeaf) {
+            if (p.node.id < start) pending.push(p);
+            return;
           }
+          // Parameters that share a leaf (one was assigned the other's value) part here, for they may differ later.
+          const owner = parameters.get(p.node);
+          if (owner && owner !== p) p.node = leafNode(p.node, p.node.data);
+          parameters.set(p.node, p);
         },
         assign: p => {
           if (!originals.has(p)) originals.set(p, p.node);
         },
         fresh: (node, fill) => random.push({ node, fill }),
       },
-      () => fn(...(placeholders.map(n => new Tensor(n)) as never)),
+      () => {
+        const made = fn(...(placeholders.map(n => new Tensor(n)) as never));
+        check(
+          !(made instanceof Promise),
+          'compile: the function is async; build tensors synchronously and return them',
+        );
+        // A returned parameter stands for its value at the end of the function.
+        return rebuild(made, t => new Tensor(t.use()));
+      },
     );
-    check(!(result instanceof Promise), 'compile: the function is async; build tensors synchronously and return them');
   } catch (error) {
     if (pending.length === 0) throw error;
+  } finally {
+    assigned = [...originals]
+      .map(([parameter, original]) => ({ parameter, original, node: parameter.node }))
+      .filter(({ original, node }) => node !== original);
+    for (const { parameter, original } of assigned) parameter.node = original;
   }
-  const assigned = [...originals]
-    .map(([parameter, original]) => ({ parameter, original, node: parameter.node }))
-    .filter(({ original, node }) => node !== original);
-  for (const { parameter, original } of assigned) parameter.node = original;
 
   const returned: Node[] = [];
   collect(result!, node => returned.push(node));
@@ -171,8 +191,6 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
   };
   const uses = (node: Node) =>
     wanted.filter(n => graph.outputs[position.get(n)!] === graph.outputs[position.get(node)!]);
-  const first = random.length > 0 ? random.map(({ node }) => node.data!) : undefined;
-  for (const { node } of random) node.data = undefined;
   for (const { node, parameter } of assigned) {
     check(
       position.has(node),
@@ -182,7 +200,6 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
   return {
     graph,
     pending,
-    first,
     trace: {
       leaves: graph.leaves.map(p => bind(graph.nodes[p])),
       random: random.map(r => r.fill),
@@ -193,7 +210,7 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
         recycle: uses(node).length === 1,
       })),
       result: (data: readonly TypedArray[], nodes: readonly Node[], drawn: readonly TypedArray[]) =>
-        rebuild(result, node => {
+        rebuild(result, ({ node }) => {
           const leaf = leafNode(node, read(node)(data, nodes, drawn));
           leaf.pinned = true;
           const p = parameters.get(node);
@@ -216,9 +233,9 @@ function collect(result: Result, visit: (node: Node) => void): void {
   else for (const value of Object.values(result)) collect(value, visit);
 }
 
-function rebuild(result: Result, make: (node: Node) => Tensor): Result {
+function rebuild(result: Result, make: (t: Tensor) => Tensor): Result {
   if (result === undefined) return undefined;
-  if (result instanceof Tensor) return make(result.node);
+  if (result instanceof Tensor) return make(result);
   if (Array.isArray(result)) return result.map(r => rebuild(r, make));
   return Object.fromEntries(Object.entries(result).map(([k, v]) => [k, rebuild(v as Result, make)]));
 }

@@ -21,14 +21,15 @@ export class Parameter extends Tensor {
       value instanceof Tensor || value.data.length === this.size,
       () => `Parameter ${name}: ${(value as NDArray).data.length} elements do not fill ${formatShape(value.shape)}`,
     );
+    this.node.pinned = true;
     this.name = name;
     this.trainable = trainable;
   }
 
   override use(): Node {
     const r = recorder();
-    if (r) r.use(this);
-    else this.node.pinned = true;
+    if (!r) this.node.pinned = true;
+    else if (!substituted.has(this)) r.use(this);
     return this.node;
   }
 
@@ -41,8 +42,11 @@ export class Parameter extends Tensor {
   assign(value: Tensor): this {
     this.#checkSpec(value.shape, value.dtype);
     const node = value.use();
-    recorder()?.assign(this);
+    const r = recorder();
+    r?.assign(this);
     this.node = node;
+    // The data may be seen through `value`: a compiled function must not write over it.
+    if (!r) node.pinned = true;
     return this;
   }
 
@@ -68,6 +72,9 @@ export class Parameter extends Tensor {
   }
 }
 
+/** Parameters that stand for another tensor at the moment. */
+const substituted = new Set<Parameter>();
+
 /**
  * Runs `fn` with parameters standing for other tensors: `substitute(new Map([[w, w.mul(mask)]]), () => loss())`.
  * Masks, fake quantisation and every other reparametrisation enter a model this way, and `gradients` with respect to
@@ -81,10 +88,13 @@ export function substitute<T>(values: ReadonlyMap<Parameter, Tensor>, fn: () => 
     );
     return [p, p.node, value.use()] as const;
   });
+  const inner = before.map(([p]) => p).filter(p => !substituted.has(p));
   for (const [p, , node] of before) p.node = node;
+  for (const p of inner) substituted.add(p);
   try {
     return fn();
   } finally {
+    for (const p of inner) substituted.delete(p);
     // A value assigned meanwhile (a running statistic, say) stays.
     for (const [p, original, node] of before) if (p.node === node) p.node = original;
   }

@@ -52,6 +52,25 @@ export function canonicalize(roots: readonly Node[]): Canonical {
   return { key: `${[...byKey.keys()].join(';')}>${outputs}`, nodes, inputs, leaves, outputs };
 }
 
+/** What a plan keeps of a node. */
+type Recipe = Pick<Node, 'op' | 'attributes' | 'shape' | 'dtype' | 'parts' | 'isLeaf'> & { readonly inputs: readonly Spec[] };
+type Recipes = Omit<Canonical, 'nodes'> & { readonly nodes: readonly Recipe[] };
+
+/** Copies: a node that is realised meanwhile forgets its operator, and a plan in the cache must not hold on to data. */
+function frozen(graph: Canonical): Recipes {
+  const spec = ({ shape, dtype }: Spec): Spec => ({ shape, dtype });
+  const nodes = graph.nodes.map(({ op, attributes, shape, dtype, parts, isLeaf }, p) => ({
+    op,
+    attributes,
+    shape,
+    dtype,
+    parts,
+    isLeaf,
+    inputs: graph.inputs[p].map(i => spec(graph.nodes[i])),
+  }));
+  return { ...graph, nodes };
+}
+
 type Slot = number;
 
 interface Step {
@@ -73,20 +92,26 @@ export class Plan {
   #running = 0;
   #released = false;
 
-  private constructor(graph: Canonical, steps: readonly Step[]) {
+  private constructor(graph: Recipes, steps: readonly Step[]) {
     this.outputs = graph.outputs;
     this.#leaves = graph.leaves;
     this.#size = graph.nodes.length;
     this.#steps = steps;
   }
 
-  static async compile(graph: Canonical, executor: Executor): Promise<Plan> {
+  static async compile(canonical: Canonical, executor: Executor): Promise<Plan> {
+    const graph = frozen(canonical);
     const steps: Step[] = [];
     const plan = new Plan(graph, steps);
-    for (const step of partition(graph)) {
-      steps.push(
-        step.kind === 'host' ? hostStep(graph, step.slot, plan) : await sessionStep(graph, step, executor, plan),
-      );
+    try {
+      for (const step of partition(graph)) {
+        steps.push(
+          step.kind === 'host' ? hostStep(graph, step.slot, plan) : await sessionStep(graph, step, executor, plan),
+        );
+      }
+    } catch (error) {
+      await plan.release();
+      throw error;
     }
     return plan;
   }
@@ -121,11 +146,11 @@ export class Plan {
 
 type Piece = { kind: 'host'; slot: Slot } | { kind: 'session'; members: Slot[]; reads: Slot[]; writes: Slot[] };
 
-const isHost = (node: Node): boolean => node.op.run !== undefined;
-const isConstant = (node: Node): boolean => node.op.name === 'constant';
+const isHost = (node: Recipe): boolean => node.op.run !== undefined;
+const isConstant = (node: Recipe): boolean => node.op.name === 'constant';
 
 /** Groups nodes into the fewest sessions that host operators allow: everything at the same depth of host operators. */
-function partition({ nodes, inputs, outputs }: Canonical): Piece[] {
+function partition({ nodes, inputs, outputs }: Recipes): Piece[] {
   const depth = new Array<number>(nodes.length).fill(0);
   const onHost = nodes.map((node, p) => isHost(node) || ((node.op as unknown) === part && isHost(nodes[inputs[p][0]])));
   nodes.forEach((_, p) => {
@@ -160,7 +185,7 @@ function partition({ nodes, inputs, outputs }: Canonical): Piece[] {
 }
 
 async function sessionStep(
-  { nodes, inputs }: Canonical,
+  { nodes, inputs }: Recipes,
   piece: Piece & { kind: 'session' },
   executor: Executor,
   plan: Plan,
@@ -222,7 +247,7 @@ async function sessionStep(
 }
 
 /** Adds one node's ONNX form. */
-export function emitNode(builder: OnnxBuilder, node: Node, args: readonly string[]): string | readonly string[] {
+function emitNode(builder: OnnxBuilder, node: Recipe, args: readonly string[]): string | readonly string[] {
   if (!node.op.emit)
     throw new GossamerError(`${node.op.name} runs on the host only and cannot become part of an ONNX file`);
   return node.op.emit(builder, args, {
@@ -245,7 +270,7 @@ export const encodeBuilder = (builder: OnnxBuilder): Uint8Array =>
     },
   });
 
-function hostStep({ nodes, inputs }: Canonical, slot: Slot, plan: Plan): Step {
+function hostStep({ nodes, inputs }: Recipes, slot: Slot, plan: Plan): Step {
   const node = nodes[slot];
   const specs = node.parts ?? [node];
   const destinations = node.parts

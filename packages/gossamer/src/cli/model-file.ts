@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
-import { check, type DType, FormatError, formatShape, GossamerError, importOnnx, type Spec } from '@gossamer/tensor';
+import { check, type DType, FormatError, formatShape, GossamerError, type Spec } from '@gossamer/tensor';
 import { type OnnxModel, type OnnxValue, readOnnx } from '@gossamer/tensor/onnx';
+import { GraphModule } from '../nn/graph-module.ts';
 import type { Layer } from '../sparsity/layer.ts';
-import { modelLayers } from '../sparsity/model.ts';
+import { type ModelLayers, modelLayers } from '../sparsity/model.ts';
 import { staticLayers } from './static-layers.ts';
 
 export interface Input extends Spec {
@@ -18,7 +19,9 @@ export interface ModelFile {
   /** What is fed, with all sizes known: one sample. */
   readonly inputs: readonly Input[];
   readonly layers: readonly Layer[];
-  /** Why the graph could not be traced, so that FLOPs are not known; undefined if it was. */
+  /** The model as a graph, with its layers' parameters; undefined if it cannot be traced. */
+  readonly traced?: { readonly module: GraphModule; readonly found: ModelLayers };
+  /** Why it could not be traced, so that neither FLOPs nor gradients are to be had. */
   readonly untraced?: string;
 }
 
@@ -32,12 +35,9 @@ export async function openModel(path: string, shapes: Shapes = {}): Promise<Mode
   checkNames(path, onnx, shapes);
   try {
     const inputs = resolveInputs(path, onnx, shapes);
-    const graph = importOnnx(onnx);
-    const { layers } = await modelLayers(
-      (...xs) => graph.call(Object.fromEntries(inputs.map(({ name }, i) => [name, xs[i]]))),
-      inputs,
-    );
-    return { ...file, inputs, layers };
+    const module = new GraphModule(onnx);
+    const found = await modelLayers(module, inputs);
+    return { ...file, inputs, layers: found.layers, traced: { module, found } };
   } catch (error) {
     if (!(error instanceof GossamerError) || error instanceof FormatError) throw error;
     return { ...file, inputs: [], layers: staticLayers(onnx), untraced: error.message };

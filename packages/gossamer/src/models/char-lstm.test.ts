@@ -39,8 +39,9 @@ describe('CharLSTM', () => {
     expect(parameterCount(model)).toBe(65 * 128 + 2 * (256 * 512 + 512 + 512) + 128 * 65 + 65);
     const tokenizer = charVocabulary(JSON.parse(readFileSync(vocabulary!, 'utf8')));
     const text =
-      'KING RICHARD III:\nNow is the winter of our discontent\nMade glorious summer by this sun of York;\n' +
-      "And all the clouds that lour'd upon our house\nIn the deep bosom of the ocean buried.\n";
+      'First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\nFirst Citizen:\n' +
+      'You are all resolved rather to die than to famish?\n\nAll:\nResolved. resolved.\n\nFirst Citizen:\n' +
+      'First, you know Caius Marcius is chief enemy to the people.\n\nAll:\nWe know\'t, we know\'t.\n';
     const ids = tokenizer.encode(text);
     const log = await model.forward(tensor(ids.slice(0, -1), [1, ids.length - 1])).logSoftmax().data();
     let loss = 0;

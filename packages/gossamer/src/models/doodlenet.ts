@@ -1,4 +1,4 @@
-import { maxPool2d, Random, type Tensor } from '@gossamer/tensor';
+import { maxPool, Random, type Tensor } from '@gossamer/tensor';
 import { Conv2d } from '../nn/conv.ts';
 import { Dropout } from '../nn/dropout.ts';
 import { xavierUniform, zerosOf } from '../nn/init.ts';
@@ -64,7 +64,7 @@ export class DoodleNet extends Module {
     let h = x;
     this.convs.forEach((conv, i) => {
       h = conv.forward(h).relu();
-      if (i % 2 === 1) h = maxPool2d(h, 2);
+      if (i % 2 === 1) h = maxPool(h, 2);
     });
     return this.dense_1.forward(this.dense.forward(this.dropout.forward(h).flatten()).tanh());
   }

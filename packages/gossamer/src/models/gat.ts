@@ -3,7 +3,7 @@ import { Dropout } from '../nn/dropout.ts';
 import { xavierUniform, zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { type Adjacency, type Edges, isEdges } from './graph.ts';
+import { type Adjacency, type Edges, isEdges, largestOfEdges } from './graph.ts';
 import { initialize } from './weights.ts';
 
 export interface GATConvOptions {
@@ -58,9 +58,8 @@ export class GATConv extends Module {
 
   /** Messages along edges: [edges, heads, outputs]. */
   #sparse(h: Tensor, source: Tensor, target: Tensor, { sources, targets, weights }: Edges): Tensor {
-    // No score into a target is above this one, since LeakyReLU is monotone: a shift that keeps the softmax and e^x ≤ 1.
-    const highest = source.max([0], true).add(target).leakyRelu(0.2).detach();
     const scores = gather(source, sources).add(gather(target, targets)).leakyRelu(0.2);
+    const highest = largestOfEdges(scores, targets, h.shape[0]);
     const exponentials = scores.sub(gather(highest, targets)).exp();
     const sums = scatterAdd([h.shape[0], this.heads], targets, exponentials);
     let attention = exponentials.div(gather(sums, targets));

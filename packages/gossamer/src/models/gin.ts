@@ -3,7 +3,7 @@ import { Dropout } from '../nn/dropout.ts';
 import { zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm1d } from '../nn/norm.ts';
+import { BatchNorm1d } from '../nn/batch-norm.ts';
 import { type Adjacency, propagate } from './graph.ts';
 
 /** Two linear layers with normalisation and ReLU between them. */

@@ -1,4 +1,4 @@
-import { check, formatShape, gather, type NDArray, scatterAdd, type Tensor, tensor } from '@gossamer/tensor';
+import { check, formatShape, gather, type NDArray, operator, scatterAdd, type Tensor, tensor } from '@gossamer/tensor';
 
 /** Directed edges as tensors: along each, its source sends a message to its target. */
 export interface Edges {
@@ -71,3 +71,21 @@ export async function denseAdjacency({ sources, targets, weights }: Edges, nodes
   for (let e = 0; e < from.length; e++) matrix[to[e] * nodes + from[e]] += w ? w[e] : 1;
   return tensor(matrix, [nodes, nodes]);
 }
+
+const largestOp = operator<{ nodes: number }>({
+  name: 'largestOfEdges',
+  infer: ([values], { nodes }) => ({ shape: [nodes, values.shape[1]], dtype: values.dtype }),
+  gradient: () => [undefined, undefined],
+  emit: (b, [values, targets], { inputs: [{ shape, dtype }], outputs }) => {
+    const indices = b.node('Expand', [b.node('Unsqueeze', [targets, b.dims([1])]), b.dims(shape)]);
+    const lowest = b.node('Expand', [b.scalar(-1e30, dtype), b.dims(outputs[0].shape)]);
+    return b.node('ScatterElements', [lowest, indices, values], { axis: 0, reduction: 'max' });
+  },
+});
+
+/**
+ * The largest of the values [edges, k] on the edges into each node, −1e30 where there is none; [nodes, k]. Gradients do not
+ * pass: it serves to shift what a softmax over edges exponentiates.
+ */
+export const largestOfEdges = (values: Tensor, targets: Tensor, nodes: number): Tensor =>
+  largestOp([values, targets], { nodes });

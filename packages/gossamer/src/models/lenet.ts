@@ -1,8 +1,8 @@
-import { Random, type Tensor } from '@gossamer/tensor';
+import { maxPool, Random, type Tensor } from '@gossamer/tensor';
 import { Conv2d } from '../nn/conv.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { maxPool2d } from '@gossamer/tensor';
+
 
 export interface LeNetOptions {
   /** Default 10. */
@@ -74,7 +74,7 @@ export class LeNet5 extends Module {
 
   /** @param x images [batch, channels, size, size]; returns logits [batch, classes] */
   override forward(x: Tensor): Tensor {
-    const h = maxPool2d(this.conv2.forward(maxPool2d(this.conv1.forward(x), 2)), 2);
+    const h = maxPool(this.conv2.forward(maxPool(this.conv1.forward(x), 2)), 2);
     return this.fc2.forward(this.fc1.forward(h.flatten()).relu());
   }
 }

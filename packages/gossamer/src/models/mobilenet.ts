@@ -6,7 +6,7 @@ import { Dropout } from '../nn/dropout.ts';
 import { kaimingNormal, normalOf, zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/norm.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { initialize, loadPretrained } from './weights.ts';
 
 export interface MobileNetOptions {

@@ -4,7 +4,7 @@ import { Conv2d } from '../nn/conv.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/norm.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { initialize, loadPretrained, storedShapes } from './weights.ts';
 
 /** Two 3×3 convolutions and a shortcut without parameters (option A: every second pixel, zeros for new channels). */

@@ -1,10 +1,10 @@
-import { check, Random, type Tensor } from '@gossamer/tensor';
+import { check, maxPool, Random, type Tensor } from '@gossamer/tensor';
 import { Sequential } from '../nn/container.ts';
 import { Conv2d } from '../nn/conv.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/norm.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { initialize, loadPretrained } from './weights.ts';
 
 /** A 1×1 projection where a block changes the shape. */
@@ -145,7 +145,7 @@ export class ResNet extends Module {
   /** @param x images [batch, channels, height, width] (224×224 on ImageNet); returns logits [batch, classes] */
   override forward(x: Tensor): Tensor {
     let h = this.bn1.forward(this.conv1.forward(x)).relu();
-    if (this.stem === 'imagenet') h = maxPool2d(h, 3, { stride: 2, padding: 1 });
+    if (this.stem === 'imagenet') h = maxPool(h, 3, { stride: 2, padding: 1 });
     for (const layer of [this.layer1, this.layer2, this.layer3, this.layer4]) h = layer.forward(h);
     return this.fc.forward(h.mean([2, 3]));
   }

@@ -1,4 +1,4 @@
-import { concat, maxPool2d, Random, type Tensor } from '@gossamer/tensor';
+import { concat, maxPool, Random, type Tensor } from '@gossamer/tensor';
 import { Conv2d } from '../nn/conv.ts';
 import { kaimingUniform, normalOf, zerosOf } from '../nn/init.ts';
 import { Module } from '../nn/module.ts';
@@ -81,7 +81,7 @@ export class SqueezeNet extends Module {
 
   /** @param x images [batch, 3, height, width]; returns logits [batch, classes] */
   override forward(x: Tensor): Tensor {
-    const pool = (h: Tensor): Tensor => maxPool2d(h, 3, { stride: 2, ceil: true });
+    const pool = (h: Tensor): Tensor => maxPool(h, 3, { stride: 2, ceil: true });
     let h = pool(this.conv1.forward(x).relu());
     h = pool([this.fire2, this.fire3, this.fire4].reduce((t, fire) => fire.forward(t), h));
     h = pool([this.fire5, this.fire6, this.fire7, this.fire8].reduce((t, fire) => fire.forward(t), h));

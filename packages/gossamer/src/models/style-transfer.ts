@@ -1,13 +1,7 @@
-import { conv2d, convTranspose2d, instanceNorm, Parameter, Random, type Tensor } from '@gossamer/tensor';
+import { conv, convTranspose, instanceNorm, Parameter, Random, type Tensor } from '@gossamer/tensor';
 import { onesOf, truncatedNormalOf, zerosOf } from '../nn/init.ts';
 import { Module } from '../nn/module.ts';
 import { fromHWIO, loadPretrained, type Stored } from './weights.ts';
-
-/** TensorFlow's 'same' padding of one axis: the output has ⌈size / stride⌉ elements, and an odd rest goes to the end. */
-function samePadding(size: number, kernel: number, stride: number): [before: number, after: number] {
-  const total = Math.max(0, (Math.ceil(size / stride) - 1) * stride + kernel - size);
-  return [Math.floor(total / 2), Math.ceil(total / 2)];
-}
 
 /** A weight without bias and the instance normalisation behind it. */
 abstract class StyleLayer extends Module {
@@ -37,8 +31,7 @@ class StyleConv extends StyleLayer {
   }
 
   override forward(x: Tensor): Tensor {
-    const [height, width] = x.shape.slice(2).map(n => samePadding(n, this.weight.shape[2], this.stride));
-    return this.normalize(conv2d(x.pad([[2, ...height], [3, ...width]]), this.weight, { stride: this.stride }));
+    return this.normalize(conv(x, this.weight, { stride: this.stride, padding: 'same' }));
   }
 }
 
@@ -49,10 +42,9 @@ class StyleUpConv extends StyleLayer {
   }
 
   override forward(x: Tensor): Tensor {
-    const [height, width] = x.shape.slice(2);
-    const y = convTranspose2d(x, this.weight, { stride: 2 });
-    // The adjoint of 'same' padding, which put an odd row and column at the end.
-    return this.normalize(y.slice(2, 0, 2 * height).slice(3, 0, 2 * width));
+    // The adjoint of 'same' padding, which puts the odd row and column at the end.
+    const padding = [0, 1] as const;
+    return this.normalize(convTranspose(x, this.weight, { stride: 2, padding: [padding, padding] }));
   }
 }
 

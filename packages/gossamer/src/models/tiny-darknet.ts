@@ -1,8 +1,8 @@
-import { check, maxPool2d, Random, type Tensor } from '@gossamer/tensor';
+import { check, maxPool, Random, type Tensor } from '@gossamer/tensor';
 import { Conv2d } from '../nn/conv.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/norm.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { fromHWIO, initialize, loadPretrained, type Stored } from './weights.ts';
 
 /** Filters and kernel of each convolution but the last; `pool` halves the size behind it. */
@@ -83,7 +83,7 @@ export class TinyDarknet extends Module {
     let h = x;
     layers.forEach(({ pool }, i) => {
       h = this.norms[i].forward(this.convs[i].forward(h)).leakyRelu(0.1);
-      if (pool) h = maxPool2d(h, 2);
+      if (pool) h = maxPool(h, 2);
     });
     return this.convs[layers.length].forward(h).mean([2, 3]);
   }

@@ -4,7 +4,7 @@ import { Sequential } from '../nn/container.ts';
 import { Conv2d } from '../nn/conv.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/norm.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { MaxPool2d } from '../nn/pool.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { initialize } from './weights.ts';

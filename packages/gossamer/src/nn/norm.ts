@@ -1,3 +1,5 @@
+export { BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from './batch-norm.ts';
+
 import { check, formatShape, groupNorm, layerNorm, Parameter, rmsNorm, sizeOf, type Tensor } from '@gossamer/tensor';
 import { onesOf, zerosOf } from './init.ts';
 import { Module } from './module.ts';
@@ -101,7 +103,7 @@ function trailing(name: string, x: Tensor, shape: readonly number[]): number {
   return x.rank - shape.length;
 }
 
-export function checkChannels(name: string, x: Tensor, channels: number): void {
+function checkChannels(name: string, x: Tensor, channels: number): void {
   check(
     x.rank >= 2 && x.shape[1] === channels,
     () => `${name}: input ${formatShape(x.shape)}: expected ${channels} channels in axis 1`,

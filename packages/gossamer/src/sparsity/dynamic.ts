@@ -62,7 +62,7 @@ export abstract class DynamicSparseTraining extends MaskedSparsifier {
   }
 
   /** After an update: gives new connections a value. */
-  protected async born?(training: Training, born: ReadonlyMap<string, Uint8Array>): Promise<void>;
+  protected born?(training: Training, born: ReadonlyMap<string, Uint8Array>): Promise<void>;
 
   override async prepare(training: Training): Promise<void> {
     await super.prepare(training);

@@ -32,3 +32,7 @@ export {
   type StorageBytes,
   storageBytes,
 } from './storage.ts';
+export { type MaskedOptions, MaskedSparsifier, StaticMask } from './masked.ts';
+export { type ModelLayers, modelLayers, refreshLayers } from './model.ts';
+export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
+export type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';

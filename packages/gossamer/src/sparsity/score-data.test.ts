@@ -90,9 +90,9 @@ describe('calibration data', () => {
     const g = await gradientOf(c);
     const at = async (step: number) => {
       const before = await Promise.all(weights(c).map(async p => (await p.data()).slice()));
-      weights(c).forEach((p, i) => p.set(before[i].map((w, j) => w + step * g[i][j])));
+      for (const [i, p] of weights(c).entries()) p.set(before[i].map((w, j) => w + step * g[i][j]));
       const result = await gradientOf(c);
-      weights(c).forEach((p, i) => p.set(before[i]));
+      for (const [i, p] of weights(c).entries()) p.set(before[i]);
       return result;
     };
     const [plus, minus] = [await at(0.05), await at(-0.05)];

@@ -4,10 +4,11 @@ import type { Random } from '../random.ts';
 import { recorder } from '../record.ts';
 import { Tensor } from '../tensor.ts';
 
-/** A leaf that is drawn at once and, in a compiled function, anew for every call. */
+/** A leaf that is drawn at once or, in a compiled function, anew by every call. */
 function drawn(shape: readonly number[], fill: () => Float32Array): Tensor {
-  const node = leafNode({ shape: [...shape], dtype: 'float32' }, fill());
-  recorder()?.fresh(node, fill);
+  const r = recorder();
+  const node = leafNode({ shape: [...shape], dtype: 'float32' }, r ? undefined : fill());
+  r?.fresh(node, fill);
   return new Tensor(node);
 }
 

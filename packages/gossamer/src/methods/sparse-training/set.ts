@@ -2,7 +2,6 @@
 // Mocanu, Mocanu, Stone, Nguyen, Gibescu & Liotta 2018, "Scalable training of artificial neural networks with adaptive
 // sparse connectivity inspired by network science" (SET).
 
-import { Random } from '@gossamer/tensor';
 import { type DynamicOptions, DynamicSparseTraining, type Growth, randomGrowth } from '../../sparsity/dynamic.ts';
 import { type Exchange, exchange, type Layer } from '../../sparsity/index.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
@@ -51,7 +50,7 @@ export class SET extends DynamicSparseTraining {
       const values = (await parameter.data()).slice();
       const keep = this.mask!.get(name);
       const spread = this.#spread ?? deviation(values, keep, fresh);
-      const drawn = new Random(random.toJSON()).fork('values').fork(step).fork(name).normal(values.length, 0, spread);
+      const drawn = random.fork('values').fork(step).fork(name).normal(values.length, 0, spread);
       for (let i = 0; i < values.length; i++) if (fresh[i] === 1) values[i] = drawn[i];
       parameter.set(values);
     }

@@ -1,6 +1,8 @@
 /** Normalisations. */
 import { formatShape, normalizeAxes } from '../../operator.ts';
+import { batchNorm, batchNormInference, instanceNorm } from '../../ops/batchNorm.ts';
 import * as ops from '../../ops/norms.ts';
+import { Parameter } from '../../parameter.ts';
 import type { Tensor } from '../../tensor.ts';
 import type { Import } from './call.ts';
 
@@ -37,8 +39,31 @@ export const RMSNormalization: Import = call => {
   return ops.rmsNorm(x, { axis, eps }).mul(scale);
 };
 
+/**
+ * With the running statistics of the file; in training with those of the batch, towards which the running ones then
+ * move. As everywhere, they estimate the variance with n − 1; ONNX's own training mode (an attribute) uses n.
+ */
+export const BatchNormalization: Import = call => {
+  const [x, scale, bias, mean, variance] = [0, 1, 2, 3, 4].map(i => call.tensor(i));
+  const [eps, momentum] = [call.float('epsilon', 1e-5), call.float('momentum', 0.9)];
+  if (!call.flag('spatial', true)) call.fail('attribute spatial 0 (statistics for every position) is not supported');
+  const exported = call.flag('training_mode');
+  const fineTuned = call.training?.batchStatistics === true;
+  if (!exported && !fineTuned) return batchNormInference(x, scale, bias, mean, variance, { eps });
+  const batch = batchNorm(x, scale, bias, { eps });
+  const moved = (running: Tensor, now: Tensor) => running.mul(momentum).add(now.detach().mul(1 - momentum));
+  if (!fineTuned) return [batch.y, moved(mean, batch.mean), moved(variance, batch.variance)];
+  const n = x.size / x.shape[1];
+  if (n < 2) call.fail(`${formatShape(x.shape)} has one value a channel, which has no variance: use larger batches`);
+  const after = [moved(mean, batch.mean), moved(variance, batch.variance.mul(n / (n - 1)))];
+  [mean, variance].forEach((running, i) => {
+    if (running instanceof Parameter) running.assign(after[i]);
+  });
+  return [batch.y, ...after];
+};
+
 export const InstanceNormalization: Import = call =>
-  ops.instanceNorm(call.tensor(0), { weight: call.tensor(1), bias: call.tensor(2), eps: call.float('epsilon', 1e-5) });
+  instanceNorm(call.tensor(0), call.tensor(1), call.tensor(2), { eps: call.float('epsilon', 1e-5) });
 
 /** Scale and bias belong to groups in operator set 18 to 20, to channels from 21 on. */
 export const GroupNormalization: Import = call => {
