@@ -6,5 +6,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,
+    // Two workers on two cores: more threads would only wait for each other.
+    env: { GOSSAMER_THREADS: '1' },
   },
 });

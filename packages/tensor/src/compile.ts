@@ -141,8 +141,8 @@ function trace(fn: (...args: never) => Result, args: readonly Node[]) {
           if (owner && owner !== p) p.node = leafNode(p.node, p.node.data);
           parameters.set(p.node, p);
         },
-        assign: p => {
-          if (!originals.has(p)) originals.set(p, p.node);
+        assign: (p, before) => {
+          if (!originals.has(p)) originals.set(p, before);
         },
         fresh: (node, fill) => random.push({ node, fill }),
       },

@@ -28,10 +28,11 @@ export function gradients(y: Tensor, xs: readonly Tensor[], seed?: Tensor): Tens
   );
   const targets = new Set(xs.map(x => x.node));
   const order = reachable([y.node]);
-  // Only nodes between the targets and y take part.
+  // Only nodes between the targets and y take part, and only where a gradient can pass.
   const active = new Set<Node>();
   for (const node of order) {
-    if (targets.has(node) || node.inputs.some(i => active.has(i))) active.add(node);
+    const passes = (node.parts || isFloat(node.dtype)) && node.op.name !== 'stopGradient';
+    if (targets.has(node) || (passes && node.inputs.some(i => active.has(i)))) active.add(node);
   }
   const grads = new Map<Node, Tensor>();
   const partGrads = new Map<Node, (Tensor | undefined)[]>();

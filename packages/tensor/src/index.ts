@@ -9,6 +9,13 @@ export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat1
 export * as linalg from './linalg.ts';
 export { type ExportOptions, exportOnnx } from './onnx/export.ts';
 export {
+  type ImportedGraph,
+  type ImportOptions,
+  importOnnx,
+  type ParameterRule,
+  type TrainingMode,
+} from './onnx/import.ts';
+export {
   encodeOnnx,
   type OnnxModel,
   type ReadOptions,
@@ -26,7 +33,9 @@ export {
   rotaryTables,
   scaledDotProductAttention,
 } from './ops/attention.ts';
+export { batchNorm, batchNormInference } from './ops/batchNorm.ts';
 export { arange, constant, full, ones, zeros } from './ops/constant.ts';
+export { type ConvOptions, type ConvTransposeOptions, conv, convTranspose } from './ops/conv.ts';
 export { type CrossEntropyOptions, crossEntropy, type NllOptions, nllLoss } from './ops/cross-entropy.ts';
 export { maximum, minimum, type Operand, pow, straightThrough, where } from './ops/elementwise.ts';
 export {
@@ -50,6 +59,16 @@ export {
   layerNorm,
   rmsNorm,
 } from './ops/norms.ts';
+export {
+  type AveragePoolOptions,
+  adaptiveAveragePool,
+  adaptiveMaxPool,
+  averagePool,
+  globalAveragePool,
+  globalMaxPool,
+  maxPool,
+  type PoolOptions,
+} from './ops/pool.ts';
 export { bernoulli, normal, uniform } from './ops/random.ts';
 export type { Axes } from './ops/reduce.ts';
 export { argmax, argmin, argsort, median, quantile, sort, topk } from './ops/sort.ts';

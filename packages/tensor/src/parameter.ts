@@ -43,7 +43,7 @@ export class Parameter extends Tensor {
     this.#checkSpec(value.shape, value.dtype);
     const node = value.use();
     const r = recorder();
-    r?.assign(this);
+    r?.assign(this, substituted.get(this) ?? this.node);
     this.node = node;
     // The data may be seen through `value`: a compiled function must not write over it.
     if (!r) node.pinned = true;
@@ -72,8 +72,8 @@ export class Parameter extends Tensor {
   }
 }
 
-/** Parameters that stand for another tensor at the moment. */
-const substituted = new Set<Parameter>();
+/** Parameters that stand for another tensor at the moment, and their own values. */
+const substituted = new Map<Parameter, Node>();
 
 /**
  * Runs `fn` with parameters standing for other tensors: `substitute(new Map([[w, w.mul(mask)]]), () => loss())`.
@@ -88,13 +88,13 @@ export function substitute<T>(values: ReadonlyMap<Parameter, Tensor>, fn: () => 
     );
     return [p, p.node, value.use()] as const;
   });
-  const inner = before.map(([p]) => p).filter(p => !substituted.has(p));
+  const outermost = before.filter(([p]) => !substituted.has(p));
+  for (const [p, original] of outermost) substituted.set(p, original);
   for (const [p, , node] of before) p.node = node;
-  for (const p of inner) substituted.add(p);
   try {
     return fn();
   } finally {
-    for (const p of inner) substituted.delete(p);
+    for (const [p] of outermost) substituted.delete(p);
     // A value assigned meanwhile (a running statistic, say) stays.
     for (const [p, original, node] of before) if (p.node === node) p.node = original;
   }

@@ -5,9 +5,9 @@ import type { Parameter } from './parameter.ts';
 export interface Recorder {
   /** A parameter's current value enters the graph. */
   use(parameter: Parameter): void;
-  /** A parameter gets a new value; called before it changes. */
-  assign(parameter: Parameter): void;
-  /** A leaf that `fill` computes anew for every replay. */
+  /** A parameter gets a new value; called before it changes. `before` is its own value, not one substituted for it. */
+  assign(parameter: Parameter, before: Node): void;
+  /** A leaf without data that `fill` computes for every replay. */
   fresh(node: Node, fill: () => Float32Array): void;
 }
 

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { arrayType, GossamerError, type NDArray, Random, sizeOf, type TypedArray } from '@gossamer/tensor';
+import { arrayType, GossamerError, type NDArray, type Random, sizeOf, type TypedArray } from '@gossamer/tensor';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
 
 /** The part of the ONNX Runtime packages that timing needs; both have it. */
@@ -32,7 +32,10 @@ export async function engines(threads: readonly number[] = threadCounts()): Prom
   const web = await load('onnxruntime-web').catch(() => undefined);
   const most = Math.max(...threads);
   if (web) web.env.wasm.numThreads = most;
-  return [...threads.map(n => engine('onnxruntime-node', node, n)), ...(web ? [engine('onnxruntime-web', web, most)] : [])];
+  return [
+    ...threads.map(n => engine('onnxruntime-node', node, n)),
+    ...(web ? [engine('onnxruntime-web', web, most)] : []),
+  ];
 }
 
 /** One, and all cores. */

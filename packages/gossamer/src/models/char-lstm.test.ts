@@ -41,9 +41,12 @@ describe('CharLSTM', () => {
     const text =
       'First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\nFirst Citizen:\n' +
       'You are all resolved rather to die than to famish?\n\nAll:\nResolved. resolved.\n\nFirst Citizen:\n' +
-      'First, you know Caius Marcius is chief enemy to the people.\n\nAll:\nWe know\'t, we know\'t.\n';
+      "First, you know Caius Marcius is chief enemy to the people.\n\nAll:\nWe know't, we know't.\n";
     const ids = tokenizer.encode(text);
-    const log = await model.forward(tensor(ids.slice(0, -1), [1, ids.length - 1])).logSoftmax().data();
+    const log = await model
+      .forward(tensor(ids.slice(0, -1), [1, ids.length - 1]))
+      .logSoftmax()
+      .data();
     let loss = 0;
     for (let t = 1; t < ids.length; t++) loss -= log[(t - 1) * 65 + ids[t]] / (ids.length - 1);
     // Guessing costs log 65 = 4.17 nats, a bigram model about 2.5.

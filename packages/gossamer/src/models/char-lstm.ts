@@ -1,4 +1,4 @@
-import { compile, FormatError, Random, type Tensor, tensor, zeros } from '@gossamer/tensor';
+import { check, compile, concat, FormatError, Random, type Tensor, tensor, zeros } from '@gossamer/tensor';
 import { CharTokenizer } from '../data/tokenizers.ts';
 import { Embedding } from '../nn/embedding.ts';
 import { Linear } from '../nn/linear.ts';
@@ -6,7 +6,6 @@ import { Module } from '../nn/module.ts';
 import { LSTM } from '../nn/recurrent.ts';
 import { type GenerateOptions, sampleToken } from './generate.ts';
 import { fromInOut, loadPretrained, type Stored, storedShapes } from './weights.ts';
-import { concat, check } from '@gossamer/tensor';
 
 export interface CharLSTMOptions {
   /** Different characters; default 65. */
@@ -67,7 +66,10 @@ export class CharLSTM extends Module {
     const shapes = await storedShapes(path);
     const embedding = shapes.get('embedding');
     const layers = [...shapes.keys()].filter(name => name.endsWith('basic_lstm_cell/weights')).length;
-    check(embedding?.length === 2 && layers > 0, () => `${path}: expected tensors embedding, rnnlm/multi_rnn_cell/cell_0/…`);
+    check(
+      embedding?.length === 2 && layers > 0,
+      () => `${path}: expected tensors embedding, rnnlm/multi_rnn_cell/cell_0/…`,
+    );
     const [vocab, hidden] = embedding;
     // `Variable` counts the steps of training.
     const ignore = (name: string): boolean => name === 'Variable';
@@ -118,7 +120,9 @@ export function charVocabulary(json: Readonly<Record<string, number>>): CharToke
   const characters: string[] = [];
   for (const [key, index] of Object.entries(json)) characters[index] = key === '' ? 'U' : key === '  ' ? 'u' : key;
   if (Object.keys(characters).length !== characters.length) {
-    throw new FormatError(`vocabulary: ${Object.keys(json).length} characters do not have the indices 0 … ${characters.length - 1}`);
+    throw new FormatError(
+      `vocabulary: ${Object.keys(json).length} characters do not have the indices 0 … ${characters.length - 1}`,
+    );
   }
   return new CharTokenizer(characters);
 }

@@ -57,7 +57,10 @@ describe('GAT', () => {
 
   it('sends gradients to every parameter, and its seed decides the weights', async () => {
     const model = make(new Random(1)).eval();
-    const loss = model.forward(randn([5, 6]), edges(list)).mul(randn([5, 3], 1)).sum();
+    const loss = model
+      .forward(randn([5, 6]), edges(list))
+      .mul(randn([5, 3], 1))
+      .sum();
     const sizes = gradients(loss, model.parameters()).map(g => g.abs().max());
     await realize(...sizes);
     for (const [i, size] of sizes.entries()) expect(await size.item(), String(i)).toBeGreaterThan(0);
@@ -74,7 +77,15 @@ describe('GAT', () => {
     const conv = new GATConv(2, 2).eval();
     conv.bias.set(Float32Array.of(3, 4));
     const one: NDArray = { dtype: 'int32', shape: [2, 1], data: Int32Array.of(0, 0) };
-    const y = (await conv.forward(tensor([[1, 2], [3, 4]]), edges(one)).tolist()) as number[][];
+    const y = (await conv
+      .forward(
+        tensor([
+          [1, 2],
+          [3, 4],
+        ]),
+        edges(one),
+      )
+      .tolist()) as number[][];
     expect(y[1]).toEqual([3, 4]);
   });
 });

@@ -51,7 +51,9 @@ export class GATConv extends Module {
     const h = this.lin.forward(x).reshape([nodes, this.heads, this.outputs]);
     const source = h.mul(this.attSrc).sum([2]);
     const target = h.mul(this.attDst).sum([2]);
-    const mixed = isEdges(adjacency) ? this.#sparse(h, source, target, adjacency) : this.#dense(h, source, target, adjacency);
+    const mixed = isEdges(adjacency)
+      ? this.#sparse(h, source, target, adjacency)
+      : this.#dense(h, source, target, adjacency);
     const merged = this.merge === 'concat' ? mixed.reshape([nodes, this.heads * this.outputs]) : mixed.mean([1]);
     return merged.add(this.bias);
   }
@@ -73,7 +75,10 @@ export class GATConv extends Module {
     const column = target.transpose().unsqueeze(2);
     const scores = column.add(source.transpose().unsqueeze(1)).leakyRelu(0.2);
     const attention = where(adjacency.ne(0), scores, -1e30).softmax().mul(adjacency);
-    return this.dropout.forward(attention).matmul(h.transpose([1, 0, 2])).transpose([1, 0, 2]);
+    return this.dropout
+      .forward(attention)
+      .matmul(h.transpose([1, 0, 2]))
+      .transpose([1, 0, 2]);
   }
 }
 

@@ -36,7 +36,10 @@ describe('GCN', () => {
 
   it('sends gradients to every parameter, and its seed decides the weights', async () => {
     const model = make(new Random(1)).eval();
-    const loss = model.forward(randn([5, 6]), normalizedEdges(list, 5)).mul(randn([5, 3], 1)).sum();
+    const loss = model
+      .forward(randn([5, 6]), normalizedEdges(list, 5))
+      .mul(randn([5, 3], 1))
+      .sum();
     const sizes = gradients(loss, model.parameters()).map(g => g.abs().max());
     await realize(...sizes);
     for (const size of sizes) expect(await size.item()).toBeGreaterThan(0);

@@ -1,7 +1,7 @@
 import { Random } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
-import { Llama } from './llama.ts';
 import { sampleToken } from './generate.ts';
+import { Llama } from './llama.ts';
 
 const logits = Float32Array.of(0.5, 2, -1, 1.5, 0);
 
@@ -26,7 +26,7 @@ describe('sampleToken', () => {
 
   it('draws from the softmax at its temperature', () => {
     const drawn = shares({ temperature: 0.8 });
-    softmax(Array.from(logits, v => v / 0.8)).forEach((p, i) => expect(drawn[i]).toBeCloseTo(p, 1));
+    for (const [i, p] of softmax(Array.from(logits, v => v / 0.8)).entries()) expect(drawn[i]).toBeCloseTo(p, 1);
   });
 
   it('keeps to the topK, and to the nucleus of topP', () => {

@@ -11,8 +11,15 @@ const undirected = (pairs: [number, number][], shift = 0): NDArray => {
   const to = pairs.flatMap(([a, b]) => [b + shift, a + shift]);
   return { dtype: 'int32', shape: [2, from.length], data: Int32Array.from([...from, ...to]) };
 };
-const triangle: [number, number][] = [[0, 1], [1, 2], [2, 0]];
-const path: [number, number][] = [[0, 1], [1, 2]];
+const triangle: [number, number][] = [
+  [0, 1],
+  [1, 2],
+  [2, 0],
+];
+const path: [number, number][] = [
+  [0, 1],
+  [1, 2],
+];
 
 describe('GIN', () => {
   it('has the names of powerful-gnns', () => {
@@ -41,7 +48,8 @@ describe('GIN', () => {
     ]);
     const a = undirected(triangle);
     const b = undirected(path, 3);
-    const half = (e: NDArray, i: number) => [...(e.data as Int32Array)].slice((i * e.data.length) / 2, ((i + 1) * e.data.length) / 2);
+    const half = (e: NDArray, i: number) =>
+      [...(e.data as Int32Array)].slice((i * e.data.length) / 2, ((i + 1) * e.data.length) / 2);
     const joined: NDArray = {
       dtype: 'int32',
       shape: [2, a.shape[1] + b.shape[1]],

@@ -1,9 +1,9 @@
 import { Parameter, Random, scatterAdd, type Tensor } from '@gossamer/tensor';
+import { BatchNorm1d } from '../nn/batch-norm.ts';
 import { Dropout } from '../nn/dropout.ts';
 import { zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm1d } from '../nn/batch-norm.ts';
 import { type Adjacency, propagate } from './graph.ts';
 
 /** Two linear layers with normalisation and ReLU between them. */

@@ -51,7 +51,11 @@ describe('GPT', () => {
   });
 
   it('starts near the loss of guessing', async () => {
-    const log = await new GPT(tiny).eval().forward(tensor(Int32Array.of(1, 2, 3, 4), [1, 4])).logSoftmax().data();
+    const log = await new GPT(tiny)
+      .eval()
+      .forward(tensor(Int32Array.of(1, 2, 3, 4), [1, 4]))
+      .logSoftmax()
+      .data();
     for (const value of log) expect(value).toBeCloseTo(-Math.log(13), 0);
   });
 });

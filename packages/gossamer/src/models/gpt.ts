@@ -6,7 +6,7 @@ import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { LayerNorm } from '../nn/norm.ts';
 import { type CachedLanguageModel, type GenerateOptions, generate } from './generate.ts';
-import { type CacheShape, type KeyValueCache } from './kv-cache.ts';
+import type { CacheShape, KeyValueCache } from './kv-cache.ts';
 import { initialize } from './weights.ts';
 
 export interface GPTOptions {
@@ -145,7 +145,10 @@ export class GPT extends Module implements CachedLanguageModel {
     const { vocab = 50257, context = 1024, layers = 12, heads = 12, dim = 768, dropout = 0, bias = true } = options;
     const { random = new Random(0) } = options;
     check(dim % heads === 0, () => `GPT: dim ${dim} is not a multiple of ${heads} heads`);
-    this.transformer = new Transformer({ vocab, context, layers, heads, dim, dropout, bias }, random.fork('transformer'));
+    this.transformer = new Transformer(
+      { vocab, context, layers, heads, dim, dropout, bias },
+      random.fork('transformer'),
+    );
     this.context = context;
     this.cacheShape = { layers, heads, headDim: dim / heads };
     // The branches' last layers are scaled down so that the residual stream keeps its variance over depth.
@@ -171,7 +174,9 @@ export class GPT extends Module implements CachedLanguageModel {
   continueFrom(ids: Tensor, start: Tensor, cache: KeyValueCache): Tensor {
     const tokens = ids.shape[1];
     // A chunk may reach beyond the last position, where its padding lies.
-    const at = arange(tokens).add(start).clamp(0, this.context - 1);
+    const at = arange(tokens)
+      .add(start)
+      .clamp(0, this.context - 1);
     const places = gather(this.transformer.wpe.weight, at);
     return this.transformer.forward(ids, places, { start, mask: cache.mask(tokens, start), cache });
   }

@@ -21,7 +21,8 @@ export function propagate(adjacency: Adjacency, x: Tensor): Tensor {
     const nodes = x.shape[0];
     check(
       adjacency.rank === 2 && adjacency.shape.every(n => n === nodes),
-      () => `propagate: adjacency ${formatShape(adjacency.shape)} and features ${formatShape(x.shape)}: expected [${nodes}, ${nodes}]`,
+      () =>
+        `propagate: adjacency ${formatShape(adjacency.shape)} and features ${formatShape(x.shape)}: expected [${nodes}, ${nodes}]`,
     );
     return adjacency.matmul(x);
   }
@@ -61,7 +62,10 @@ export function normalizedEdges(list: NDArray, nodes: number): Edges {
   const degree = new Float64Array(nodes);
   for (let e = 0; e < count; e++) degree[looped.data[count + e]]++;
   const weight = (e: number): number => 1 / Math.sqrt(degree[looped.data[e]] * degree[looped.data[count + e]]);
-  return edges(looped, Float32Array.from({ length: count }, (_, e) => weight(e)));
+  return edges(
+    looped,
+    Float32Array.from({ length: count }, (_, e) => weight(e)),
+  );
 }
 
 /** The matrix [nodes, nodes] of an edge list; repeated edges add up. */

@@ -1,16 +1,30 @@
-export { charVocabulary, CharLSTM, type CharLSTMOptions, type LSTMState } from './char-lstm.ts';
+export { CharLSTM, type CharLSTMOptions, charVocabulary, type LSTMState } from './char-lstm.ts';
 export { DoodleNet, type DoodleNetOptions } from './doodlenet.ts';
 export { GAT, GATConv, type GATConvOptions, type GATOptions } from './gat.ts';
 export { GCN, GCNConv, type GCNOptions } from './gcn.ts';
-export { type CachedLanguageModel, type GenerateOptions, generate, type SampleOptions, sampleToken } from './generate.ts';
+export {
+  type CachedLanguageModel,
+  type GenerateOptions,
+  generate,
+  type SampleOptions,
+  sampleToken,
+} from './generate.ts';
 export { GIN, type GINOptions } from './gin.ts';
 export { GPT, type GPTOptions } from './gpt.ts';
-export { type Adjacency, denseAdjacency, type Edges, edges, normalizedEdges, propagate, withSelfLoops } from './graph.ts';
+export {
+  type Adjacency,
+  denseAdjacency,
+  type Edges,
+  edges,
+  normalizedEdges,
+  propagate,
+  withSelfLoops,
+} from './graph.ts';
 export { type CacheShape, KeyValueCache } from './kv-cache.ts';
 export { LeNet5, type LeNet5Options, LeNet300, type LeNet300Options } from './lenet.ts';
 export { Llama, type LlamaOptions } from './llama.ts';
 export type { LlamaConfig, RopeScaling } from './llama-config.ts';
-export { MobileNetV1, MobileNetV2, type MobileNetOptions } from './mobilenet.ts';
+export { type MobileNetOptions, MobileNetV1, MobileNetV2 } from './mobilenet.ts';
 export { type CreateOptions, createModel, type ModelEntry, models } from './registry.ts';
 export { ResNet, type ResNetOptions } from './resnet.ts';
 export { CifarResNet, type CifarResNetOptions } from './resnet-cifar.ts';

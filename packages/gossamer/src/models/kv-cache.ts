@@ -50,4 +50,3 @@ export class KeyValueCache {
     return arange(this.length).le(arange(tokens).add(start).unsqueeze(1));
   }
 }
-

@@ -3,7 +3,6 @@ import { Conv2d } from '../nn/conv.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 
-
 export interface LeNetOptions {
   /** Default 10. */
   readonly classes?: number;
@@ -27,7 +26,12 @@ export class LeNet300 extends Module {
   readonly fc2: Linear;
   readonly fc3: Linear;
 
-  constructor({ inputs = 784, hidden: [a, b] = [300, 100], classes = 10, random = new Random(0) }: LeNet300Options = {}) {
+  constructor({
+    inputs = 784,
+    hidden: [a, b] = [300, 100],
+    classes = 10,
+    random = new Random(0),
+  }: LeNet300Options = {}) {
     super();
     this.fc1 = new Linear(inputs, a, { random: random.fork('fc1') });
     this.fc2 = new Linear(a, b, { random: random.fork('fc2') });

@@ -69,12 +69,16 @@ export function llamaConfigFromJson(json: unknown, name = 'config.json'): LlamaC
   const refuse = (what: string): never => {
     throw new FormatError(`${name}: ${what}`);
   };
-  if (fields?.model_type !== 'llama') return refuse(`model_type is ${JSON.stringify(fields?.model_type)}, expected "llama"`);
+  if (fields?.model_type !== 'llama')
+    return refuse(`model_type is ${JSON.stringify(fields?.model_type)}, expected "llama"`);
   const number = (key: string, fallback?: number): number => {
     const value = fields[key] ?? fallback;
-    return typeof value === 'number' && value > 0 ? value : refuse(`${key} is ${JSON.stringify(value)}, expected a positive number`);
+    return typeof value === 'number' && value > 0
+      ? value
+      : refuse(`${key} is ${JSON.stringify(value)}, expected a positive number`);
   };
-  if ((fields.hidden_act ?? 'silu') !== 'silu') refuse(`hidden_act is ${JSON.stringify(fields.hidden_act)}, expected "silu"`);
+  if ((fields.hidden_act ?? 'silu') !== 'silu')
+    refuse(`hidden_act is ${JSON.stringify(fields.hidden_act)}, expected "silu"`);
   const heads = number('num_attention_heads');
   const dim = number('hidden_size');
   const eos = fields.eos_token_id ?? 2;
@@ -103,10 +107,13 @@ function ropeScalingFromJson(json: unknown, refuse: (what: string) => never): Ro
   const fields = json as Record<string, unknown>;
   const type = fields.rope_type ?? fields.type;
   const number = (key: string): number =>
-    typeof fields[key] === 'number' ? fields[key] : refuse(`rope_scaling.${key} is ${JSON.stringify(fields[key])}, expected a number`);
+    typeof fields[key] === 'number'
+      ? fields[key]
+      : refuse(`rope_scaling.${key} is ${JSON.stringify(fields[key])}, expected a number`);
   if (type === 'default') return undefined;
   if (type === 'linear') return { type, factor: number('factor') };
-  if (type !== 'llama3') return refuse(`rope_scaling of type ${JSON.stringify(type)} is not supported; "linear" and "llama3" are`);
+  if (type !== 'llama3')
+    return refuse(`rope_scaling of type ${JSON.stringify(type)} is not supported; "linear" and "llama3" are`);
   return {
     type,
     factor: number('factor'),
@@ -122,7 +129,9 @@ export function rotationTables(config: FullLlamaConfig): [cos: Tensor, sin: Tens
   const half = headDim / 2;
   const frequencies = Array.from({ length: half }, (_, i) => scaled(ropeTheta ** (-i / half), ropeScaling));
   const table = (fn: (angle: number) => number): Tensor => {
-    const values = Float32Array.from({ length: context * half }, (_, i) => fn(Math.floor(i / half) * frequencies[i % half]));
+    const values = Float32Array.from({ length: context * half }, (_, i) =>
+      fn(Math.floor(i / half) * frequencies[i % half]),
+    );
     return tensor(values, [context, half]);
   };
   return [table(Math.cos), table(Math.sin)];

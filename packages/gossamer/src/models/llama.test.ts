@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encodeSafetensors, Random, tensor } from '@gossamer/tensor';
+import { encodeSafetensors, type NDArray, Random, tensor } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
 import { gunzip } from '../data/archive.ts';
 import { Llama } from './llama.ts';
-import { llamaConfigFromJson, rotationTables, completeConfig } from './llama-config.ts';
+import { completeConfig, llamaConfigFromJson, rotationTables } from './llama-config.ts';
 import { checkModel, expectClose, parameterCount, pretrainedFile, shapesOf } from './testing.ts';
 
 const tiny = { vocab: 11, dim: 16, hidden: 24, layers: 2, heads: 4, kvHeads: 2, context: 48 };
@@ -107,7 +107,13 @@ describe('Llama', () => {
     const folder = await mkdtemp(join(tmpdir(), 'llama-'));
     try {
       const model = new Llama({ ...tiny, random: new Random(3) });
-      const config = { model_type: 'llama', vocab_size: 11, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2 };
+      const config = {
+        model_type: 'llama',
+        vocab_size: 11,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+      };
       await writeFile(
         join(folder, 'config.json'),
         JSON.stringify({
@@ -121,7 +127,7 @@ describe('Llama', () => {
       const write = async (drop?: string) => {
         const map: Record<string, string> = {};
         for (const [file, list] of Object.entries(files)) {
-          const arrays: [string, Awaited<ReturnType<typeof model.norm>>][] = [];
+          const arrays: [string, NDArray][] = [];
           for (const [name, p] of list) {
             if (name === drop) continue;
             map[name] = file;
@@ -144,8 +150,12 @@ describe('Llama', () => {
   });
 
   it('refuses other architectures by name', () => {
-    expect(() => llamaConfigFromJson({ model_type: 'gpt2' }, 'x/config.json')).toThrow('x/config.json: model_type is "gpt2"');
-    expect(() => llamaConfigFromJson({ model_type: 'llama', hidden_size: 8, num_attention_heads: 2 })).toThrow('vocab_size');
+    expect(() => llamaConfigFromJson({ model_type: 'gpt2' }, 'x/config.json')).toThrow(
+      'x/config.json: model_type is "gpt2"',
+    );
+    expect(() => llamaConfigFromJson({ model_type: 'llama', hidden_size: 8, num_attention_heads: 2 })).toThrow(
+      'vocab_size',
+    );
   });
 
   const stories = pretrainedFile('stories260K');
@@ -161,7 +171,10 @@ describe('Llama', () => {
       let [sum, count] = [0, 0];
       for (const story of texts) {
         const ids = Int32Array.of(llama.config.bos, ...llama.tokenizer!.encode(story));
-        const log = await llama.forward(tensor(ids.slice(0, -1), [1, ids.length - 1])).logSoftmax().data();
+        const log = await llama
+          .forward(tensor(ids.slice(0, -1), [1, ids.length - 1]))
+          .logSoftmax()
+          .data();
         for (let t = 1; t < ids.length; t++) sum -= log[(t - 1) * 512 + ids[t]];
         count += ids.length - 1;
       }

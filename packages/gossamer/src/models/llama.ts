@@ -1,13 +1,29 @@
-import { arange, check, gather, linear, Random, rotaryEmbedding, scaledDotProductAttention, type Tensor } from '@gossamer/tensor';
-import { tokenizerFromJson, type Tokenizer } from '../data/tokenizers.ts';
+import {
+  arange,
+  check,
+  gather,
+  linear,
+  Random,
+  rotaryEmbedding,
+  scaledDotProductAttention,
+  type Tensor,
+} from '@gossamer/tensor';
+import { type Tokenizer, tokenizerFromJson } from '../data/tokenizers.ts';
 import { Embedding } from '../nn/embedding.ts';
 import { normalOf, zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { RMSNorm } from '../nn/norm.ts';
 import { type CachedLanguageModel, type GenerateOptions, generate } from './generate.ts';
-import { type CacheShape, type KeyValueCache } from './kv-cache.ts';
-import { completeConfig, type FullLlamaConfig, type LlamaConfig, llamaConfigFromJson, readJson, rotationTables } from './llama-config.ts';
+import type { CacheShape, KeyValueCache } from './kv-cache.ts';
+import {
+  completeConfig,
+  type FullLlamaConfig,
+  type LlamaConfig,
+  llamaConfigFromJson,
+  readJson,
+  rotationTables,
+} from './llama-config.ts';
 import { initialize, loadPretrained } from './weights.ts';
 
 export interface LlamaOptions extends LlamaConfig {
@@ -102,7 +118,10 @@ class LlamaModel extends Module {
   constructor(config: FullLlamaConfig, random: Random) {
     super();
     this.embedTokens = new Embedding(config.vocab, config.dim, { random: random.fork('embed_tokens') });
-    this.layers = Array.from({ length: config.layers }, (_, i) => new LlamaLayer(config, i, random.fork(`layers.${i}`)));
+    this.layers = Array.from(
+      { length: config.layers },
+      (_, i) => new LlamaLayer(config, i, random.fork(`layers.${i}`)),
+    );
     this.norm = new RMSNorm(config.dim, { eps: config.normEps });
   }
 
@@ -189,7 +208,11 @@ export class Llama extends Module implements CachedLanguageModel {
     // A chunk may reach beyond the last position, where its padding lies.
     const rows = at.clamp(0, this.config.context - 1);
     const [cos, sin] = this.#rotation;
-    return this.model.forward(ids, [gather(cos, rows), gather(sin, rows)], { start, mask: cache.mask(tokens, start), cache });
+    return this.model.forward(ids, [gather(cos, rows), gather(sin, rows)], {
+      start,
+      mask: cache.mask(tokens, start),
+      cache,
+    });
   }
 
   logits(hidden: Tensor): Tensor {

@@ -1,12 +1,12 @@
 import { Random, type Tensor } from '@gossamer/tensor';
 import { ReLU, ReLU6 } from '../nn/activation.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { Sequential } from '../nn/container.ts';
 import { Conv2d } from '../nn/conv.ts';
 import { Dropout } from '../nn/dropout.ts';
 import { kaimingNormal, normalOf, zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { initialize, loadPretrained } from './weights.ts';
 
 export interface MobileNetOptions {

@@ -90,7 +90,8 @@ export const models: Readonly<Record<string, ModelEntry>> = {
     description: 'ResNet-18 with a 3×3 stem for 32×32 images',
     input: image(3, 32),
     classes: 10,
-    create: ({ width, classes = 10, random }) => new ResNet({ stem: 'cifar', width: scale(64, width), classes, random }),
+    create: ({ width, classes = 10, random }) =>
+      new ResNet({ stem: 'cifar', width: scale(64, width), classes, random }),
   },
   'mobilenet-v1': {
     description: 'MobileNetV1: depthwise separable convolutions',
@@ -115,13 +116,15 @@ export const models: Readonly<Record<string, ModelEntry>> = {
     description: "GPT-2 small, nanoGPT's names",
     input: text(1024),
     classes: 50257,
-    create: ({ classes: vocab, width, random }) => new GPT({ vocab, heads: scale(12, width), dim: 64 * scale(12, width), random }),
+    create: ({ classes: vocab, width, random }) =>
+      new GPT({ vocab, heads: scale(12, width), dim: 64 * scale(12, width), random }),
   },
   llama: {
     description: 'LLaMA of 6 layers, 288 wide, 256 tokens',
     input: text(256),
     classes: 512,
-    create: ({ classes: vocab, width, random }) => new Llama({ vocab, heads: scale(6, width), dim: 48 * scale(6, width), random }),
+    create: ({ classes: vocab, width, random }) =>
+      new Llama({ vocab, heads: scale(6, width), dim: 48 * scale(6, width), random }),
   },
   'char-lstm': {
     description: 'Characters by two LSTM layers of 128 units',
@@ -161,6 +164,9 @@ export const models: Readonly<Record<string, ModelEntry>> = {
  * @throws a GossamerError that lists the names if there is no such model, or if it has no such option
  */
 export function createModel(name: string, { classes, width, seed = 0 }: CreateOptions = {}): Module {
-  check(Object.hasOwn(models, name), () => `createModel: no model '${name}'; there are ${Object.keys(models).join(', ')}`);
+  check(
+    Object.hasOwn(models, name),
+    () => `createModel: no model '${name}'; there are ${Object.keys(models).join(', ')}`,
+  );
   return models[name].create({ classes, width, random: new Random(seed) });
 }

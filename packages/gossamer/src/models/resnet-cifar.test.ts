@@ -56,7 +56,9 @@ describe('CifarResNet', () => {
     const folder = await mkdtemp(join(tmpdir(), 'resnet-'));
     try {
       const model = new CifarResNet({ depth: 8, width: 2, classes: 3, random: new Random(7) }).eval();
-      const arrays = new Map(await Promise.all([...model.stateDict()].map(async ([n, p]) => [n, await p.array()] as const)));
+      const arrays = new Map(
+        await Promise.all([...model.stateDict()].map(async ([n, p]) => [n, await p.array()] as const)),
+      );
       const path = join(folder, 'model.safetensors');
       await writeSafetensors(path, arrays);
       const x = randn([2, 3, 8, 8]);
@@ -65,9 +67,7 @@ describe('CifarResNet', () => {
       arrays.delete('bn1.bias');
       arrays.set('surplus', { dtype: 'float32', shape: [1], data: new Float32Array(1) });
       await writeSafetensors(path, arrays);
-      await expect(CifarResNet.fromPretrained(path)).rejects.toThrow(
-        'missing bn1.bias; not in CifarResNet: surplus',
-      );
+      await expect(CifarResNet.fromPretrained(path)).rejects.toThrow('missing bn1.bias; not in CifarResNet: surplus');
     } finally {
       await rm(folder, { recursive: true });
     }
@@ -75,20 +75,24 @@ describe('CifarResNet', () => {
 
   const weights = pretrainedFile('resnet20_cifar10.safetensors');
   const sample = `${process.env.GOSSAMER_DATA}/cifar-10/lossless_train_100.bin.gz`;
-  if (!existsSync(sample)) console.log('resnet-cifar: accuracy test skipped: GOSSAMER_DATA has no cifar-10/lossless_train_100');
-  it.skipIf(!weights || !existsSync(sample))('classifies all 100 lossless images with the published weights', async () => {
-    const model = await CifarResNet.fromPretrained(weights!);
-    const { inputs, labels } = readCifar(await gunzip(readFileSync(sample)));
-    const [mean, std] = [
-      [0.485, 0.456, 0.406],
-      [0.229, 0.224, 0.225],
-    ];
-    const x = Float32Array.from(inputs.data, (v, i) => (v / 255 - mean[(i >> 10) % 3]) / std[(i >> 10) % 3]);
-    const logits = await model.forward(tensor(x, [100, 3, 32, 32])).data();
-    const right = labels.data.filter((label, i) => {
-      const row = logits.subarray(i * 10, i * 10 + 10);
-      return row.indexOf(Math.max(...row)) === label;
-    });
-    expect(right).toHaveLength(100);
-  });
+  if (!existsSync(sample))
+    console.log('resnet-cifar: accuracy test skipped: GOSSAMER_DATA has no cifar-10/lossless_train_100');
+  it.skipIf(!weights || !existsSync(sample))(
+    'classifies all 100 lossless images with the published weights',
+    async () => {
+      const model = await CifarResNet.fromPretrained(weights!);
+      const { inputs, labels } = readCifar(await gunzip(readFileSync(sample)));
+      const [mean, std] = [
+        [0.485, 0.456, 0.406],
+        [0.229, 0.224, 0.225],
+      ];
+      const x = Float32Array.from(inputs.data, (v, i) => (v / 255 - mean[(i >> 10) % 3]) / std[(i >> 10) % 3]);
+      const logits = await model.forward(tensor(x, [100, 3, 32, 32])).data();
+      const right = labels.data.filter((label, i) => {
+        const row = logits.subarray(i * 10, i * 10 + 10);
+        return row.indexOf(Math.max(...row)) === label;
+      });
+      expect(right).toHaveLength(100);
+    },
+  );
 });

@@ -1,10 +1,10 @@
 import { check, Random, type Tensor } from '@gossamer/tensor';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { Sequential } from '../nn/container.ts';
 import { Conv2d } from '../nn/conv.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { initialize, loadPretrained, storedShapes } from './weights.ts';
 
 /** Two 3×3 convolutions and a shortcut without parameters (option A: every second pixel, zeros for new channels). */
@@ -66,11 +66,16 @@ export class CifarResNet extends Module {
   constructor({ depth = 20, width = 16, channels = 3, classes = 10, random = new Random(0) }: CifarResNetOptions = {}) {
     super();
     const blocks = (depth - 2) / 6;
-    check(Number.isInteger(blocks) && blocks > 0, () => `CifarResNet: depth ${depth}: expected 6n + 2, e.g. 20, 32, 56`);
+    check(
+      Number.isInteger(blocks) && blocks > 0,
+      () => `CifarResNet: depth ${depth}: expected 6n + 2, e.g. 20, 32, 56`,
+    );
     const stage = (name: string, inputs: number, filters: number, stride: number): Sequential => {
       const forks = Array.from({ length: blocks }, (_, i) => random.fork(`${name}.${i}`));
       return new Sequential(
-        ...forks.map((r, i) => (i === 0 ? new BasicBlock(inputs, filters, stride, r) : new BasicBlock(filters, filters, 1, r))),
+        ...forks.map((r, i) =>
+          i === 0 ? new BasicBlock(inputs, filters, stride, r) : new BasicBlock(filters, filters, 1, r),
+        ),
       );
     };
     this.conv1 = new Conv2d(channels, width, 3, { padding: 1, bias: false, random: random.fork('conv1') });

@@ -1,10 +1,10 @@
 import { check, maxPool, Random, type Tensor } from '@gossamer/tensor';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { Sequential } from '../nn/container.ts';
 import { Conv2d } from '../nn/conv.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { initialize, loadPretrained } from './weights.ts';
 
 /** A 1×1 projection where a block changes the shape. */
@@ -37,7 +37,10 @@ class BasicBlock extends Module {
 
   override forward(x: Tensor): Tensor {
     const h = this.bn1.forward(this.conv1.forward(x)).relu();
-    return this.bn2.forward(this.conv2.forward(h)).add(this.downsample?.forward(x) ?? x).relu();
+    return this.bn2
+      .forward(this.conv2.forward(h))
+      .add(this.downsample?.forward(x) ?? x)
+      .relu();
   }
 }
 
@@ -67,7 +70,10 @@ class Bottleneck extends Module {
   override forward(x: Tensor): Tensor {
     let h = this.bn1.forward(this.conv1.forward(x)).relu();
     h = this.bn2.forward(this.conv2.forward(h)).relu();
-    return this.bn3.forward(this.conv3.forward(h)).add(this.downsample?.forward(x) ?? x).relu();
+    return this.bn3
+      .forward(this.conv3.forward(h))
+      .add(this.downsample?.forward(x) ?? x)
+      .relu();
   }
 }
 
@@ -134,7 +140,9 @@ export class ResNet extends Module {
     this.layer4 = layer(3);
     this.fc = new Linear(inputs, classes, { random: random.fork('fc') });
     this.stem = stem;
-    initialize(this, random, (_, shape, r) => (shape.length === 4 ? kaimingNormal(r, shape, { mode: 'fanOut' }) : undefined));
+    initialize(this, random, (_, shape, r) =>
+      shape.length === 4 ? kaimingNormal(r, shape, { mode: 'fanOut' }) : undefined,
+    );
   }
 
   /** Loads torchvision's weights from a safetensors file; `options` must describe them. */

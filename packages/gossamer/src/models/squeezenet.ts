@@ -34,7 +34,10 @@ const caffeNames = { squeeze: 'conv1x1_1', expand1x1: 'conv1x1_2', expand3x3: 'c
 
 /** `fire2.squeeze.weight` → `fire2/conv1x1_1.weight`. */
 const caffeName = (name: string): string =>
-  name.replace(/^(fire\d)\.(squeeze|expand\dx\d)\./, (_, fire, conv: keyof typeof caffeNames) => `${fire}/${caffeNames[conv]}.`);
+  name.replace(
+    /^(fire\d)\.(squeeze|expand\dx\d)\./,
+    (_, fire, conv: keyof typeof caffeNames) => `${fire}/${caffeNames[conv]}.`,
+  );
 
 /**
  * SqueezeNet v1.0 (Iandola et al. 2016, arXiv:1602.07360): 1,248,424 parameters. Its Caffe weights, and those that Deep
@@ -81,7 +84,7 @@ export class SqueezeNet extends Module {
 
   /** @param x images [batch, 3, height, width]; returns logits [batch, classes] */
   override forward(x: Tensor): Tensor {
-    const pool = (h: Tensor): Tensor => maxPool(h, 3, { stride: 2, ceil: true });
+    const pool = (h: Tensor): Tensor => maxPool(h, 3, { stride: 2, ceilMode: true });
     let h = pool(this.conv1.forward(x).relu());
     h = pool([this.fire2, this.fire3, this.fire4].reduce((t, fire) => fire.forward(t), h));
     h = pool([this.fire5, this.fire6, this.fire7, this.fire8].reduce((t, fire) => fire.forward(t), h));

@@ -26,7 +26,14 @@ export const shapesOf = (model: Module): Record<string, string> =>
 export const batchOf = (shape: readonly number[], seed: number, vocab?: number): Tensor =>
   vocab === undefined
     ? randn(shape, seed)
-    : tensor(new Random(seed).integers(shape.reduce((a, b) => a * b, 1), 0, vocab), [...shape]);
+    : tensor(
+        new Random(seed).integers(
+          shape.reduce((a, b) => a * b, 1),
+          0,
+          vocab,
+        ),
+        [...shape],
+      );
 
 export interface Expected {
   /** One input, without its batch axis. */
@@ -52,7 +59,10 @@ export async function checkModel(make: (random: Random) => Module, expected: Exp
   const rest = model.forward(x.slice(0, 1)) as Tensor;
   const parameters = [...model.namedParameters()].filter(([, p]) => p.trainable);
   const loss = (model.forward(x) as Tensor).mul(randn(y.shape, 3)).sum();
-  const grads = gradients(loss, parameters.map(([, p]) => p));
+  const grads = gradients(
+    loss,
+    parameters.map(([, p]) => p),
+  );
   const sizes = grads.map(g => g.abs().max());
   await realize(y, rest, ...sizes);
 

@@ -1,8 +1,8 @@
 import { check, maxPool, Random, type Tensor } from '@gossamer/tensor';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { Conv2d } from '../nn/conv.ts';
 import { kaimingNormal } from '../nn/init.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { fromHWIO, initialize, loadPretrained, type Stored } from './weights.ts';
 
 /** Filters and kernel of each convolution but the last; `pool` halves the size behind it. */
@@ -59,7 +59,11 @@ export class TinyDarknet extends Module {
     super();
     const conv = (i: number, filters: number, kernel: number, bias: boolean): Conv2d => {
       const inputs = i === 0 ? 3 : layers[i - 1].filters;
-      return new Conv2d(inputs, filters, kernel, { padding: (kernel - 1) / 2, bias, random: random.fork(`convs.${i}`) });
+      return new Conv2d(inputs, filters, kernel, {
+        padding: (kernel - 1) / 2,
+        bias,
+        random: random.fork(`convs.${i}`),
+      });
     };
     this.convs = [
       ...layers.map(({ filters, kernel }, i) => conv(i, filters, kernel, false)),
@@ -79,7 +83,10 @@ export class TinyDarknet extends Module {
   /** @param x images [batch, 3, height, width], sides divisible by 16; returns logits [batch, classes] */
   override forward(x: Tensor): Tensor {
     const [height, width] = x.shape.slice(2);
-    check(height % 16 === 0 && width % 16 === 0, () => `TinyDarknet: ${height}×${width} images: expected multiples of 16`);
+    check(
+      height % 16 === 0 && width % 16 === 0,
+      () => `TinyDarknet: ${height}×${width} images: expected multiples of 16`,
+    );
     let h = x;
     layers.forEach(({ pool }, i) => {
       h = this.norms[i].forward(this.convs[i].forward(h)).leakyRelu(0.1);

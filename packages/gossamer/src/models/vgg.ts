@@ -1,12 +1,12 @@
 import { check, Random, type Tensor } from '@gossamer/tensor';
 import { ReLU } from '../nn/activation.ts';
+import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { Sequential } from '../nn/container.ts';
 import { Conv2d } from '../nn/conv.ts';
+import { kaimingNormal } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
-import { BatchNorm2d } from '../nn/batch-norm.ts';
 import { MaxPool2d } from '../nn/pool.ts';
-import { kaimingNormal } from '../nn/init.ts';
 import { initialize } from './weights.ts';
 
 /** Convolutions of each stage, by depth (Simonyan & Zisserman 2015, table 1: A, B, D, E). */
@@ -50,7 +50,9 @@ export class VGG extends Module {
     });
     this.features = new Sequential(...layers);
     this.classifier = new Linear(inputs, classes, { random: random.fork('classifier') });
-    initialize(this, random, (_, shape, r) => (shape.length === 4 ? kaimingNormal(r, shape, { mode: 'fanOut' }) : undefined));
+    initialize(this, random, (_, shape, r) =>
+      shape.length === 4 ? kaimingNormal(r, shape, { mode: 'fanOut' }) : undefined,
+    );
   }
 
   /** @param x images [batch, channels, 32, 32]; returns logits [batch, classes] */

@@ -97,4 +97,6 @@ export function initialize(
 }
 
 const list = (names: readonly string[]): string =>
-  names.length === 0 ? 'nothing' : `${names.slice(0, 8).join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`;
+  names.length === 0
+    ? 'nothing'
+    : `${names.slice(0, 8).join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`;

@@ -29,6 +29,7 @@ export {
 } from './conv.ts';
 export { ChannelDropout, Dropout, type DropoutOptions, DropPath } from './dropout.ts';
 export { Embedding, type EmbeddingOptions } from './embedding.ts';
+export { exportModel, inEvalMode } from './export.ts';
 export * as init from './init.ts';
 export { type LayerOptions, Linear } from './linear.ts';
 export {
@@ -48,7 +49,6 @@ export {
   type Reduction,
   smoothL1,
 } from './loss.ts';
-export { exportModel, inEvalMode } from './export.ts';
 export { Lambda, Module } from './module.ts';
 export {
   BatchNorm1d,
@@ -61,4 +61,5 @@ export {
   type NormOptions,
   RMSNorm,
 } from './norm.ts';
+export { AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Flatten, MaxPool2d } from './pool.ts';
 export { GRU, LSTM, type RecurrentOptions } from './recurrent.ts';

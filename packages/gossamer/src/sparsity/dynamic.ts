@@ -87,9 +87,7 @@ export abstract class DynamicSparseTraining extends MaskedSparsifier {
     const layers = await this.maskedLayers(training);
     const growth = await this.growth(training);
     const exchanges = layers.map(l => {
-      const live = this.mask!.kept(l.name);
-      // Not more than there are places for.
-      const count = Math.min(Math.round(fraction * live), l.values.length - live);
+      const count = Math.round(fraction * this.mask!.kept(l.name));
       return [l, this.exchange(l, this.mask!.get(l.name), count, growth(l))] as const;
     });
     this.setMask(new Mask(exchanges.map(([l, { keep }]) => [l.name, { shape: l.shape, keep }] as const)));

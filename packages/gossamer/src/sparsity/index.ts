@@ -17,11 +17,15 @@ export {
 export { dropLowest, type Exchange, exchange, growHighest, moveTowardsHighest } from './grow.ts';
 export { checkLayers, flops, type Layer, type LayerKind, layer, layoutOf, maskable, type Selection } from './layer.ts';
 export { type LayerMask, Mask } from './mask.ts';
+export { type MaskedOptions, MaskedSparsifier, StaticMask } from './masked.ts';
+export { type ModelLayers, modelLayers, refreshLayers } from './model.ts';
 export { bernoulliMask, type PruneOptions, prune } from './prune.ts';
 export { type LayerRow, quantity, type ReportRow, reportTable, type SparsityReport, sparsityReport } from './report.ts';
 export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
+export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
 export * from './score.ts';
 export { keepHighest, pick, type Scored } from './select.ts';
+export type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';
 export {
   decodeBitMask,
   decodeCSR,
@@ -32,7 +36,3 @@ export {
   type StorageBytes,
   storageBytes,
 } from './storage.ts';
-export { type MaskedOptions, MaskedSparsifier, StaticMask } from './masked.ts';
-export { type ModelLayers, modelLayers, refreshLayers } from './model.ts';
-export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
-export type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';

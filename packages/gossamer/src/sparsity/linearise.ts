@@ -4,8 +4,11 @@ import { type Model, traceModel } from './model.ts';
 /** The linear network of a model: its outputs for given weights (by name) and inputs. */
 export type LinearNetwork = (weights: ReadonlyMap<string, Tensor>, inputs: readonly Tensor[]) => Tensor[];
 
-/** What is left of an operator for a positive signal: its first input. */
-const passing = new Set(['relu', 'leakyRelu', 'elu', 'gelu', 'geluTanh', 'tanh', 'softplus', 'clamp', 'abs', 'neg']);
+/** Activations and normalisations: they hand their first input on. */
+const passing = new Set([
+  ...['relu', 'leakyRelu', 'elu', 'gelu', 'geluTanh', 'tanh', 'softplus', 'clamp', 'abs', 'neg'],
+  ...['batchNormInference', 'batchNorm', 'instanceNorm', 'channelAffine'],
+]);
 
 /**
  * The model with everything taken out but the paths along which its weights multiply a signal: biases and other shifts

@@ -1,5 +1,6 @@
 import { Parameter, Random, type Tensor } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
+import { CifarResNet } from '../models/resnet-cifar.ts';
 import { MLP } from '../nn/container.ts';
 import { findCollapse } from './collapse.ts';
 import { linearise } from './linearise.ts';
@@ -46,7 +47,7 @@ describe('synapticFlow', () => {
       found.layers.forEach((l, i) => {
         const actual = shares!.get(l.name)!;
         expect(actual.reduce((a, b) => a + b)).toBeCloseTo(1, 5);
-        expected[i].forEach((e, j) => expect(actual[j]).toBeCloseTo(e, 5));
+        for (const [j, e] of expected[i].entries()) expect(actual[j]).toBeCloseTo(e, 5);
       });
     }
   });
@@ -60,7 +61,7 @@ describe('synapticFlow', () => {
       const huge = await modelLayers(model, spec(1, 3));
       const actual = await (await synapticFlow(model, spec(1, 3), huge))();
       for (const [name, shares] of expected!) {
-        shares.forEach((s, i) => expect(actual!.get(name)![i]).toBeCloseTo(s, 5));
+        for (const [i, s] of shares.entries()) expect(actual!.get(name)![i]).toBeCloseTo(s, 5);
       }
     }
   });
@@ -112,5 +113,25 @@ describe('findCollapse', () => {
     expect(empty).toEqual({ connected: false, empty: [first], severed: [second], alive: 0, kept: 4 });
     const broken = await masked([[1, 1, 0, 0], [0, 1, 0, 1]]); // biome-ignore format: matrices
     expect(broken).toEqual({ connected: false, empty: [], severed: [first, second], alive: 0, kept: 4 });
+  });
+});
+
+describe('convolutional networks', () => {
+  it('flow is conserved from layer to layer, with batch normalisation as the identity', async () => {
+    const model = new CifarResNet({ depth: 8, width: 4, random: new Random(2) });
+    for (const [name, p] of model.namedParameters()) {
+      if (/bn\d\./.test(name)) p.set(new Random(name).uniform(p.size, 0.1, 3));
+    }
+    const found = await modelLayers(model, spec(1, 3, 16, 16));
+    const flow = (await (await synapticFlow(model, spec(1, 3, 16, 16), found))())!;
+    const total = (name: string) => flow.get(name)!.reduce((a, b) => a + b);
+    // All paths lead through the first and the last layer, the others have a shortcut beside them.
+    expect(total('conv1.weight')).toBeCloseTo(1, 5);
+    expect(total('linear.weight')).toBeCloseTo(1, 5);
+    expect(total('layer2.0.conv1.weight')).toBeCloseTo(total('layer2.0.conv2.weight'), 5);
+    expect(total('layer2.0.conv1.weight')).toBeLessThan(1);
+    const plain = new CifarResNet({ depth: 8, width: 4, random: new Random(2) });
+    const same = await synapticFlow(plain, spec(1, 3, 16, 16), await modelLayers(plain, spec(1, 3, 16, 16)));
+    expect(await same()).toEqual(flow);
   });
 });

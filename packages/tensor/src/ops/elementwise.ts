@@ -167,7 +167,7 @@ const clampOp = operator<{ low: number; high: number }>({
         ? logicalAnd(x.ge(low), x.le(high))
         : x.ge(low)
       : x.le(high);
-    return [where(inside, g, constant(0, x.dtype))];
+    return [g.mul(inside.cast(g.dtype))];
   },
   emit: (b, [x], { attributes: { low, high }, inputs: [{ dtype }] }) =>
     b.node('Clip', [

@@ -47,15 +47,22 @@ export const command = define('bench', 'sparse.onnx --vs dense.onnx --shape inpu
       await measure(contenders, options.runs, output);
       const rows = contenders.map(c => summarize(c, contenders, options.vs));
       for (const { loaded } of contenders) await loaded.release();
-      const versions = { node: process.versions.node, ...Object.fromEntries(available.map(e => [e.runtime, e.version])) };
+      const versions = {
+        node: process.versions.node,
+        ...Object.fromEntries(available.map(e => [e.runtime, e.version])),
+      };
       const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}`;
       const inputs = Object.fromEntries(files[0].inputs.map(({ name, shape }) => [name, shape]));
       output.result({ machine, versions, runs: options.runs, inputs, rows }, () =>
         [
           format(rows, options.vs),
           '',
-          `${Object.entries(inputs).map(([name, shape]) => `${name} [${shape.join(', ')}]`).join(', ')}; medians of ${options.runs}, in turns`,
-          `${machine}; ${Object.entries(versions).map(([name, v]) => `${name} ${v}`).join(', ')}`,
+          `${Object.entries(inputs)
+            .map(([name, shape]) => `${name} [${shape.join(', ')}]`)
+            .join(', ')}; medians of ${options.runs}, in turns`,
+          `${machine}; ${Object.entries(versions)
+            .map(([name, v]) => `${name} ${v}`)
+            .join(', ')}`,
         ].join('\n'),
       );
     }),
@@ -71,7 +78,11 @@ interface Contender {
   readonly times: number[];
 }
 
-async function prepare(files: readonly ModelFile[], available: readonly Engine[], output: Output): Promise<Contender[]> {
+async function prepare(
+  files: readonly ModelFile[],
+  available: readonly Engine[],
+  output: Output,
+): Promise<Contender[]> {
   const contenders: Contender[] = [];
   for (const engine of available) {
     for (const file of files) {

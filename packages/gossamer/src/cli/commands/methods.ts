@@ -11,13 +11,16 @@ function status(slug: string): string {
   return existsSync(file) ? String(JSON.parse(readFileSync(file, 'utf8')).verdict) : 'no kept result';
 }
 
+/** The authors and year that a reference ends with. */
+const authors = (paper: string): string => /\(([^()]*)\)$/.exec(paper)?.[1] ?? paper;
+
 export const command = define('methods', '--json', c =>
   c.action(async (options: CommonOptions) => {
     const methods = (await discoverMethods()).map(({ module: _, ...info }) => ({ ...info, status: status(info.slug) }));
     new Output(options).result(methods, () =>
       table(
         ['method', 'family', 'kind', 'status', 'paper'],
-        methods.map(m => [m.slug, m.family, m.kind, m.status, m.paper]),
+        methods.map(m => [m.slug, m.family, m.kind, m.status, authors(m.paper)]),
       ),
     );
   }),

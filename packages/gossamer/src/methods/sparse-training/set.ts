@@ -4,6 +4,7 @@
 
 import { type DynamicOptions, DynamicSparseTraining, type Growth, randomGrowth } from '../../sparsity/dynamic.ts';
 import { type Exchange, exchange, type Layer } from '../../sparsity/index.ts';
+import { countOnes } from '../../sparsity/mask.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
 import type { MethodInfo } from '../method.ts';
 
@@ -41,7 +42,9 @@ export class SET extends DynamicSparseTraining {
   }
 
   protected override exchange({ values }: Layer, keep: Uint8Array, count: number, growth: Float32Array): Exchange {
-    return exchange(keep, count, rankBySign(values, keep), growth, { regrowDropped: false });
+    // Not more than there are free places.
+    const possible = Math.min(count, keep.length - countOnes(keep));
+    return exchange(keep, possible, rankBySign(values, keep), growth, { regrowDropped: false });
   }
 
   protected override async born({ layers, random, step }: Training, born: ReadonlyMap<string, Uint8Array>) {

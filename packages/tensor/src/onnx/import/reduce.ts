@@ -45,8 +45,12 @@ export const ReduceMean = reduction(ops.mean, {
   host: (x, axes) => x.reduce(axes, (a, b) => a + b, 0).map(v => v / count(x, axes)),
 });
 export const ReduceProd = reduction(ops.prod, { host: (x, axes) => x.reduce(axes, (a, b) => a * b, 1) });
-export const ReduceMax = reduction(ops.max, { host: (x, axes) => x.reduce(axes, Math.max, x.dtype === 'bool' ? 0 : -Infinity) });
-export const ReduceMin = reduction(ops.min, { host: (x, axes) => x.reduce(axes, Math.min, x.dtype === 'bool' ? 1 : Infinity) });
+export const ReduceMax = reduction(ops.max, {
+  host: (x, axes) => x.reduce(axes, Math.max, x.dtype === 'bool' ? 0 : -Infinity),
+});
+export const ReduceMin = reduction(ops.min, {
+  host: (x, axes) => x.reduce(axes, Math.min, x.dtype === 'bool' ? 1 : Infinity),
+});
 export const ReduceL1 = reduction((x, axes, keep) => x.abs().sum(axes, keep));
 export const ReduceL2 = reduction(throughFloat((x, axes, keep) => ops.norm(x, 2, axes, keep)));
 export const ReduceSumSquare = reduction((x, axes, keep) => x.mul(x).sum(axes, keep));

@@ -7,6 +7,7 @@ import * as matmul from './matmul.ts';
 import * as microsoft from './microsoft.ts';
 import * as movement from './movement.ts';
 import * as norm from './norm.ts';
+import * as pool from './pool.ts';
 import * as quantize from './quantize.ts';
 import * as recurrent from './recurrent.ts';
 import * as reduce from './reduce.ts';
@@ -21,6 +22,7 @@ const standard: Record<string, Import> = {
   ...matmul,
   ...movement,
   ...norm,
+  ...pool,
   ...quantize,
   ...recurrent,
   ...reduce,
