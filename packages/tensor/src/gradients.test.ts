@@ -39,7 +39,9 @@ describe('gradients', () => {
     await realize(...product, ...numeric);
     for (const [i, h] of product.entries()) {
       const expected = await numeric[i].data();
-      (await h.data()).forEach((v, e) => expect(Math.abs(v - expected[e])).toBeLessThan(3e-3));
+      (await h.data()).forEach((v, e) => {
+        expect(Math.abs(v - expected[e])).toBeLessThan(3e-3);
+      });
     }
   });
 
@@ -96,7 +98,14 @@ describe('gradients', () => {
       'gradients: operator opaque has no gradient; detach() its input if none should pass',
     );
     expect(await gradients(opaque([a.detach()], {}).sum(), [a])[0].tolist()).toEqual([0, 0]);
-    expect(await gradients(opaque([a.gt(1).cast('float32')], {}).mul(a).sum(), [a])[0].tolist()).toEqual([0, 1]);
+    expect(
+      await gradients(
+        opaque([a.gt(1).cast('float32')], {})
+          .mul(a)
+          .sum(),
+        [a],
+      )[0].tolist(),
+    ).toEqual([0, 1]);
   });
 });
 
@@ -131,11 +140,14 @@ describe('gradients of operators with several outputs', () => {
   });
 
   it('work where one output is an input of another gradient', async () => {
-    await checkGradients(u => {
-      const [a, b] = split(u, 2);
-      const [square] = powers([a], {});
-      return square.mul(b);
-    }, [randn([4])]);
+    await checkGradients(
+      u => {
+        const [a, b] = split(u, 2);
+        const [square] = powers([a], {});
+        return square.mul(b);
+      },
+      [randn([4])],
+    );
   });
 
   it('keep zeros of the right dtype for outputs that are not used', async () => {

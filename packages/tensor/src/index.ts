@@ -33,7 +33,7 @@ export {
   rotaryTables,
   scaledDotProductAttention,
 } from './ops/attention.ts';
-export { batchNorm, batchNormInference } from './ops/batchNorm.ts';
+export { type BatchNormOptions, batchNorm, batchNormInference } from './ops/batchNorm.ts';
 export { arange, constant, full, ones, zeros } from './ops/constant.ts';
 export { type ConvOptions, type ConvTransposeOptions, conv, convTranspose } from './ops/conv.ts';
 export { type CrossEntropyOptions, crossEntropy, type NllOptions, nllLoss } from './ops/cross-entropy.ts';
@@ -49,6 +49,7 @@ export {
   scatterElements,
   scatterND,
 } from './ops/gather.ts';
+export { type GridSampleOptions, gridSample } from './ops/grid-sample.ts';
 export { einsum, linear, matmul } from './ops/matmul.ts';
 export { concat, type Padding, type PadMode, pad, slices, split, stack, tile } from './ops/movement.ts';
 export {
@@ -71,7 +72,18 @@ export {
 } from './ops/pool.ts';
 export { bernoulli, normal, uniform } from './ops/random.ts';
 export type { Axes } from './ops/reduce.ts';
+export {
+  type Coordinates,
+  type NearestRounding,
+  pixelShuffle,
+  pixelUnshuffle,
+  type ResizeOptions,
+  resize,
+  upsample,
+} from './ops/resize.ts';
 export { argmax, argmin, argsort, median, quantile, sort, topk } from './ops/sort.ts';
+export { unfold } from './ops/unfold.ts';
+export type { SpatialPadding, WindowOptions } from './ops/window.ts';
 export { Parameter, substitute } from './parameter.ts';
 export { Random, type RandomState } from './random.ts';
 export { clearCache, configure, loadExecutable, realize } from './realize.ts';

@@ -24,9 +24,7 @@ describe('Parameter', () => {
     const p = parameter([1, 2]);
     p.set(Float32Array.of(5, 6));
     expect(await p.add(0).tolist()).toEqual([5, 6]);
-    expect(() => p.set(new Float32Array(3))).toThrow(
-      'Parameter p: cannot assign Float32Array of 3 to float32[2]',
-    );
+    expect(() => p.set(new Float32Array(3))).toThrow('Parameter p: cannot assign Float32Array of 3 to float32[2]');
     expect(() => p.set(new Int32Array(2))).toThrow('cannot assign Int32Array of 2 to float32[2]');
   });
 
@@ -64,9 +62,15 @@ describe('substitute', () => {
 
   it('keeps what is assigned meanwhile, restores the rest, also after an error', async () => {
     const [w, statistic] = [parameter([1]), parameter([2])];
-    substitute(new Map([[w, w.mul(10)], [statistic, statistic.mul(10)]]), () => {
-      statistic.assign(w.add(1));
-    });
+    substitute(
+      new Map([
+        [w, w.mul(10)],
+        [statistic, statistic.mul(10)],
+      ]),
+      () => {
+        statistic.assign(w.add(1));
+      },
+    );
     expect([await w.item(), await statistic.item()]).toEqual([1, 11]);
     expect(() =>
       substitute(new Map([[w, w.mul(3)]]), () => {

@@ -53,7 +53,9 @@ export function canonicalize(roots: readonly Node[]): Canonical {
 }
 
 /** What a plan keeps of a node. */
-type Recipe = Pick<Node, 'op' | 'attributes' | 'shape' | 'dtype' | 'parts' | 'isLeaf'> & { readonly inputs: readonly Spec[] };
+type Recipe = Pick<Node, 'op' | 'attributes' | 'shape' | 'dtype' | 'parts' | 'isLeaf'> & {
+  readonly inputs: readonly Spec[];
+};
 type Recipes = Omit<Canonical, 'nodes'> & { readonly nodes: readonly Recipe[] };
 
 /** Copies: a node that is realised meanwhile forgets its operator, and a plan in the cache must not hold on to data. */

@@ -48,8 +48,12 @@ describe('realize', () => {
     const all = [middle, end, again, end, middle.neg()];
     await Promise.all(all.map(t => t.data()));
     const base = await x.data();
-    (await end.data()).forEach((v, i) => expect(v).toBeCloseTo(-10 * (2 * base[i] + 1), 4));
-    (await again.data()).forEach((v, i) => expect(v).toBeCloseTo(5 * (2 * base[i] - 1), 4));
+    (await end.data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(-10 * (2 * base[i] + 1), 4);
+    });
+    (await again.data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(5 * (2 * base[i] - 1), 4);
+    });
   });
 
   it('keeps working when more structures run at once than the cache holds', async () => {

@@ -79,6 +79,15 @@ export function positive(text: string): number {
   return value;
 }
 
+/** Reads an option's number from 0 on. */
+export function nonNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0 && value < Number.POSITIVE_INFINITY)) {
+    throw new InvalidArgumentError('Expected a number of 0 or more.');
+  }
+  return value;
+}
+
 /** Reads a share of weights, 0 ≤ s < 1. */
 export function share(text: string): number {
   const value = Number(text);

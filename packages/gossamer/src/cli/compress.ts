@@ -74,7 +74,7 @@ export async function finetune(
   file: ModelFile,
   mask: Mask,
   data: LabelledData,
-  options: { epochs: number; rate: number; batch: number; seed: number; progress: Progress },
+  options: { epochs: number; lr: number; batch: number; seed: number; progress: Progress },
 ): Promise<Map<string, Float32Array>> {
   const { module, found } = traced(file);
   for (const [name, values] of pruned(found.layers, mask)) found.parameters.get(name)!.set(values);
@@ -84,7 +84,7 @@ export async function finetune(
     model: module,
     task: classifierTask(file.onnx),
     train: loader,
-    optimizer: new SGD(module.parameters(), { learningRate: options.rate, momentum: 0.9 }),
+    optimizer: new SGD(module.parameters(), { learningRate: options.lr, momentum: 0.9 }),
     schedule: cosineSchedule({ steps: options.epochs * loader.length }),
     epochs: options.epochs,
     sparsifiers: [new StaticMask(mask)],

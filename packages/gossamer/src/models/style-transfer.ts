@@ -82,7 +82,7 @@ function variableName(name: string): Stored {
 
 /**
  * Fast style transfer (Johnson et al. 2016, arXiv:1603.08155, with the instance normalisation of Ulyanov et al. 2016) as
- * in lengstrom/fast-style-transfer, whose weights load by their names `Variable_0` …; 1,679,235 weights and scales.
+ * in lengstrom/fast-style-transfer, whose weights load by their names `Variable_0` …; 1,677,638 parameters.
  */
 export class StyleTransfer extends Module {
   readonly encoder: StyleConv[];

@@ -18,7 +18,7 @@ describe('TinyDarknet', () => {
 
   it('has the published number of parameters and sizes', () => {
     const model = new TinyDarknet();
-    expect(parameterCount(model)).toBe(1_043_336);
+    expect(parameterCount(model)).toBe(1_042_104);
     expect(shapesOf(model)).toMatchObject({
       'convs.3.weight': '128×16×3×3',
       'norms.14.weight': '128',

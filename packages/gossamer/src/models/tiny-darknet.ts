@@ -47,7 +47,7 @@ function kerasName(name: string): Stored {
 }
 
 /**
- * Tiny Darknet (Redmon, https://pjreddie.com/darknet/tiny-darknet/): 1,044,128 parameters, SqueezeNet's accuracy on
+ * Tiny Darknet (Redmon, https://pjreddie.com/darknet/tiny-darknet/): 1,042,104 parameters, SqueezeNet's accuracy on
  * ImageNet with plain convolutions. Wants 224×224 RGB images in [0, 1]; its classes are in Darknet's order.
  */
 export class TinyDarknet extends Module {

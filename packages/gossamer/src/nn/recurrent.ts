@@ -1,8 +1,8 @@
-import { check, concat, formatShape, linear, Parameter, Random, stack, type Tensor, zeros } from '@gossamer/tensor';
-import { cut } from './cut.ts';
+import { check, concat, formatShape, Parameter, Random, stack, type Tensor, zeros } from '@gossamer/tensor';
 import { Dropout } from './dropout.ts';
 import { fanUniform } from './init.ts';
 import { Module } from './module.ts';
+import { gru, lstm, steps } from './recurrence.ts';
 
 export interface RecurrentOptions {
   /** Layers stacked on each other; default 1. */
@@ -17,14 +17,11 @@ export interface RecurrentOptions {
   readonly random?: Random;
 }
 
-const columns = (x: Tensor, lengths: readonly number[]): Tensor[] => cut(x, lengths, x.rank - 1);
-const steps = (x: Tensor): Tensor[] => cut(x, new Array<number>(x.shape[0]).fill(1), 0).map(t => t.squeeze(0));
-
 interface Weights {
-  readonly input: Parameter;
-  readonly hidden: Parameter;
-  readonly inputBias?: Parameter;
-  readonly hiddenBias?: Parameter;
+  readonly input: Tensor;
+  readonly hidden: Tensor;
+  readonly inputBias: Tensor;
+  readonly hiddenBias: Tensor;
 }
 
 /**
@@ -77,8 +74,8 @@ abstract class Recurrent<State extends readonly Tensor[]> extends Module {
     return Array.from({ length: this.layers }, (_, k) => (this.bidirectional ? [`L${k}`, `L${k}Reverse`] : [`L${k}`]));
   }
 
-  /** One step after another over `inputs`, a prepared projection; returns the outputs and the last state. */
-  protected abstract unroll(x: Tensor, w: Weights, state: State, reverse: boolean): { outputs: Tensor[]; last: State };
+  /** One layer in one direction: all outputs [time, batch, hidden], and the last state. */
+  protected abstract layer(x: Tensor, w: Weights, state: State): { output: Tensor; last: State };
 
   /** Runs all layers. `states[i]` is [layers · directions, batch, hidden], layer by layer. */
   protected run(x: Tensor, states: State | undefined, kinds: number): { output: Tensor; states: State } {
@@ -107,9 +104,9 @@ abstract class Recurrent<State extends readonly Tensor[]> extends Module {
           { length: kinds },
           (_, i) => initial?.[i][last.length] ?? zeros([batch, this.hiddenSize]),
         ) as unknown as State;
-        const result = this.unroll(h, this.#weights(suffix), first, d === 1);
-        last.push(result.last);
-        return stack(d === 1 ? result.outputs.reverse() : result.outputs);
+        const { output, last: state } = this.layer(d === 1 ? h.flip(0) : h, this.#weights(suffix), first);
+        last.push(state);
+        return d === 1 ? output.flip(0) : output;
       });
       h = concat(outputs, 2);
     });
@@ -120,16 +117,19 @@ abstract class Recurrent<State extends readonly Tensor[]> extends Module {
   }
 
   #weights(suffix: string): Weights {
+    const input = this[`weightIh${suffix}`]!;
+    const none = zeros([input.shape[0]]);
     return {
-      input: this[`weightIh${suffix}`]!,
+      input,
       hidden: this[`weightHh${suffix}`]!,
-      inputBias: this[`biasIh${suffix}`],
-      hiddenBias: this[`biasHh${suffix}`],
+      inputBias: this[`biasIh${suffix}`] ?? none,
+      hiddenBias: this[`biasHh${suffix}`] ?? none,
     };
   }
 }
 
-const inOrder = (steps: Tensor[], reverse: boolean): Tensor[] => (reverse ? steps.reverse() : steps);
+/** The last step of [time, …]. */
+const end = (x: Tensor): Tensor => x.slice(0, -1).squeeze(0);
 
 /**
  * Long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates), gates in PyTorch's order i, f, g, o:
@@ -150,18 +150,9 @@ export class LSTM extends Recurrent<readonly [h: Tensor, c: Tensor]> {
     return [output, states];
   }
 
-  protected override unroll(x: Tensor, w: Weights, [h, c]: readonly [Tensor, Tensor], reverse: boolean) {
-    const outputs: Tensor[] = [];
-    const quarters = new Array<number>(4).fill(this.hiddenSize);
-    // Both biases and all time steps enter through one product.
-    const projected = linear(x, w.input, w.inputBias && w.hiddenBias && w.inputBias.add(w.hiddenBias));
-    for (const gates of inOrder(steps(projected), reverse)) {
-      const [i, f, g, o] = columns(gates.add(linear(h, w.hidden)), quarters);
-      c = f.sigmoid().mul(c).add(i.sigmoid().mul(g.tanh()));
-      h = o.sigmoid().mul(c.tanh());
-      outputs.push(h);
-    }
-    return { outputs, last: [h, c] as const };
+  protected override layer(x: Tensor, w: Weights, [h, c]: readonly [Tensor, Tensor]) {
+    const [output, last] = lstm(x, w.input, w.hidden, w.inputBias.add(w.hiddenBias), h, c);
+    return { output, last: [end(output), last] as const };
   }
 }
 
@@ -184,18 +175,8 @@ export class GRU extends Recurrent<readonly [h: Tensor]> {
     return [output, states[0]];
   }
 
-  protected override unroll(x: Tensor, w: Weights, [h]: readonly [Tensor], reverse: boolean) {
-    const outputs: Tensor[] = [];
-    const n = this.hiddenSize;
-    const projected = columns(linear(x, w.input, w.inputBias), [2 * n, n]);
-    const [gates, candidates] = projected.map(p => inOrder(steps(p), reverse));
-    gates.forEach((gate, t) => {
-      const [hiddenGate, hiddenCandidate] = columns(linear(h, w.hidden, w.hiddenBias), [2 * n, n]);
-      const [r, z] = columns(gate.add(hiddenGate).sigmoid(), [n, n]);
-      const candidate = candidates[t].add(r.mul(hiddenCandidate)).tanh();
-      h = candidate.add(z.mul(h.sub(candidate)));
-      outputs.push(h);
-    });
-    return { outputs, last: [h] as const };
+  protected override layer(x: Tensor, w: Weights, [h]: readonly [Tensor]) {
+    const output = gru(x, w.input, w.hidden, w.inputBias, w.hiddenBias, h);
+    return { output, last: [end(output)] as const };
   }
 }

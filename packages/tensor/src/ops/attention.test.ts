@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { gradients } from '../gradients.ts';
 import { type Tensor, tensor } from '../tensor.ts';
 import { checkGradients, randn } from '../testing.ts';
-import { type AttentionOptions, causalMask, rotaryEmbedding, rotaryTables, scaledDotProductAttention } from './attention.ts';
+import {
+  type AttentionOptions,
+  causalMask,
+  rotaryEmbedding,
+  rotaryTables,
+  scaledDotProductAttention,
+} from './attention.ts';
 
 const attention = scaledDotProductAttention;
 
@@ -43,7 +49,9 @@ async function compare(q: Tensor, k: Tensor, v: Tensor, options: AttentionOption
   const actual = await attention(q, k, v, options).data();
   const expected = await naive(q, k, v, options.scale ?? 1 / Math.sqrt(q.shape[3]), score);
   expect(actual.length).toBe(expected.length);
-  expected.forEach((e, i) => expect(Math.abs(actual[i] - e)).toBeLessThan(1e-5));
+  expected.forEach((e, i) => {
+    expect(Math.abs(actual[i] - e)).toBeLessThan(1e-5);
+  });
 }
 
 const q = randn([2, 4, 3, 6], 'q');
@@ -69,7 +77,9 @@ describe('scaledDotProductAttention', () => {
     const added = Float32Array.from({ length: 30 }, (_, e) => (e < 5 || e % 4 === 0 ? -Infinity : Math.sin(e)));
     const bias = tensor(added, [2, 1, 3, 5]);
     await compare(q, k, v, { mask: bias }, (b, _h, i, j) => added[(b * 3 + i) * 5 + j]);
-    await compare(q, k, v, { mask: bias, causal: true }, (b, _h, i, j) => (j <= i + 2 ? added[(b * 3 + i) * 5 + j] : -Infinity));
+    await compare(q, k, v, { mask: bias, causal: true }, (b, _h, i, j) =>
+      j <= i + 2 ? added[(b * 3 + i) * 5 + j] : -Infinity,
+    );
     const padding = tensor(Uint8Array.of(1, 1, 1, 0, 0, 1, 0, 0, 0, 0), [2, 1, 1, 5], 'bool');
     await compare(q, k, v, { mask: padding }, (b, _h, _i, j) => (j < (b === 0 ? 3 : 1) ? 0 : -Infinity));
   });
@@ -112,8 +122,12 @@ describe('scaledDotProductAttention', () => {
       'attention: q [2, 4, 3, 6], k [2, 4, 5, 5], v [2, 4, 5, 7]: the widths of q and k differ',
     );
     expect(() => attention(q, k, randn([2, 4, 4, 7]))).toThrow('k and v differ in the number of keys');
-    expect(() => attention(q, randn([2, 3, 5, 6]), randn([2, 3, 5, 7]))).toThrow('4 query heads cannot share 3 key heads');
-    expect(() => attention(q, k, v, { mask: randn([7, 1, 1, 3, 5]) })).toThrow('the mask [7, 1, 1, 3, 5] does not broadcast');
+    expect(() => attention(q, randn([2, 3, 5, 6]), randn([2, 3, 5, 7]))).toThrow(
+      '4 query heads cannot share 3 key heads',
+    );
+    expect(() => attention(q, k, v, { mask: randn([7, 1, 1, 3, 5]) })).toThrow(
+      'the mask [7, 1, 1, 3, 5] does not broadcast',
+    );
   });
 });
 

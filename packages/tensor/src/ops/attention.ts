@@ -81,7 +81,12 @@ export function scaledDotProductAttention(
   let p = scores.softmax();
   // A causal mask alone leaves every query a key, unless there are more queries than keys.
   if (mask || (causal && queries > keys)) {
-    const sees = additive ? scores.detach().max([-1], true).gt(NEVER / 2) : seen!.any([-1], true);
+    const sees = additive
+      ? scores
+          .detach()
+          .max([-1], true)
+          .gt(NEVER / 2)
+      : seen!.any([-1], true);
     p = p.mul(sees.cast(p.dtype));
   }
   if (weights) p = weights(p);

@@ -4,7 +4,7 @@ import type { Tensor } from '../tensor.ts';
 import { channelAffine, exceptChannels } from './channel-affine.ts';
 import { ones, zeros } from './constant.ts';
 
-export interface NormalizeOptions {
+export interface BatchNormOptions {
   /** Added to the variance. Default 1e-5. */
   eps?: number;
 }
@@ -14,7 +14,8 @@ function checkVectors(name: string, x: Tensor, vectors: Record<string, Tensor>):
   for (const [what, v] of Object.entries(vectors)) {
     check(
       v.rank === 1 && v.shape[0] === x.shape[1],
-      () => `${name}: ${what} ${formatShape(v.shape)}, expected [${x.shape[1]}], the channels of ${formatShape(x.shape)}`,
+      () =>
+        `${name}: ${what} ${formatShape(v.shape)}, expected [${x.shape[1]}], the channels of ${formatShape(x.shape)}`,
     );
   }
 }
@@ -34,7 +35,15 @@ const normalizeOp = operator<object>({
     const slope = g.mul(centred).sum(axes).mul(rstd);
     const scale = gamma.mul(rstd);
     const straight = channelAffine(g, scale, scale.mul(total).mul(-1 / n));
-    const dx = straight.add(channelAffine(centred, scale.mul(rstd).mul(slope).mul(-1 / n)));
+    const dx = straight.add(
+      channelAffine(
+        centred,
+        scale
+          .mul(rstd)
+          .mul(slope)
+          .mul(-1 / n),
+      ),
+    );
     return [dx, slope, total, undefined, undefined];
   },
   emit: (b, [, gamma, beta, centred, rstd], { inputs: [spec] }) => {
@@ -63,7 +72,7 @@ export function batchNorm(
   x: Tensor,
   gamma: Tensor,
   beta: Tensor,
-  { eps = 1e-5 }: NormalizeOptions = {},
+  { eps = 1e-5 }: BatchNormOptions = {},
 ): { y: Tensor; mean: Tensor; variance: Tensor } {
   checkVectors('batchNorm', x, { gamma, beta });
   const axes = exceptChannels(x);
@@ -105,7 +114,7 @@ export function batchNormInference(
   beta: Tensor,
   mean: Tensor,
   variance: Tensor,
-  { eps = 1e-5 }: NormalizeOptions = {},
+  { eps = 1e-5 }: BatchNormOptions = {},
 ): Tensor {
   checkVectors('batchNormInference', x, { gamma, beta, mean, variance });
   return inferenceOp([x, gamma, beta, mean, variance], { eps });
@@ -138,7 +147,7 @@ export function instanceNorm(
   x: Tensor,
   gamma: Tensor = ones([x.shape[1]]),
   beta: Tensor = zeros([x.shape[1]]),
-  { eps = 1e-5 }: NormalizeOptions = {},
+  { eps = 1e-5 }: BatchNormOptions = {},
 ): Tensor {
   checkVectors('instanceNorm', x, { gamma, beta });
   check(x.rank > 2, () => `instanceNorm: input ${formatShape(x.shape)} has no space to normalise over`);

@@ -15,7 +15,8 @@ const op = operator<object>({
     const [x, ...vectors] = inputs;
     check(
       vectors.every(v => formatShape(v.shape) === formatShape([x.shape[1]])),
-      () => `channelAffine: ${inputs.map(i => formatShape(i.shape)).join(', ')}: expected vectors of ${x.shape[1]} channels`,
+      () =>
+        `channelAffine: ${inputs.map(i => formatShape(i.shape)).join(', ')}: expected vectors of ${x.shape[1]} channels`,
     );
     return { shape: x.shape, dtype: sameDtype('channelAffine', inputs) };
   },

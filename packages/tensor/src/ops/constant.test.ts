@@ -27,7 +27,13 @@ describe('constants', () => {
 
   it('take no part in gradients', async () => {
     const x = tensor([1, 2]);
-    const [g] = gradients(x.mul(full([2], 3)).add(1).sum(), [x]);
+    const [g] = gradients(
+      x
+        .mul(full([2], 3))
+        .add(1)
+        .sum(),
+      [x],
+    );
     expect(await g.tolist()).toEqual([3, 3]);
   });
 });

@@ -55,7 +55,10 @@ const op = operator<ConvAttributes>({
       // Few positions, many channels: one product over batch and positions costs two transposes, a product per image
       // and the sum over the batch cost more (512 channels of 4×4: four times).
       const rows = (t: string, count: number) =>
-        b.reshape(b.node('Transpose', [b.reshape(t, [xs.shape[0], count, positions])], { perm: [1, 0, 2] }), [count, -1]);
+        b.reshape(b.node('Transpose', [b.reshape(t, [xs.shape[0], count, positions])], { perm: [1, 0, 2] }), [
+          count,
+          -1,
+        ]);
       products = b.node('Gemm', [rows(left, m), rows(right, n)], { transB: 1 });
     } else {
       const block = blockOf(groups, inner);

@@ -4,7 +4,16 @@ import { formatShape, operator, sameDtype } from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 import { weightGradient } from './conv-weight.ts';
 import { slices } from './movement.ts';
-import { checkFits, makeWindow, onnxWindow, outputSize, perAxis, span, type Window, type WindowOptions } from './window.ts';
+import {
+  checkFits,
+  makeWindow,
+  onnxWindow,
+  outputSize,
+  perAxis,
+  span,
+  type Window,
+  type WindowOptions,
+} from './window.ts';
 
 export interface ConvOptions extends WindowOptions {
   /** Blocks of channels that do not see each other; as many as channels: a depthwise convolution. Default 1. */
@@ -114,7 +123,8 @@ const convTransposeOp = operator<TransposeAttributes>({
       .map((n, i) => (n - 1) * a.stride[i] + span(a, i) + a.extra[i] - a.begin[i] - a.end[i]);
     check(
       size.every(d => d > 0),
-      () => `convTranspose: input ${formatShape(x.shape)} and padding ${JSON.stringify([a.begin, a.end])} leave nothing`,
+      () =>
+        `convTranspose: input ${formatShape(x.shape)} and padding ${JSON.stringify([a.begin, a.end])} leave nothing`,
     );
     const dtype = sameDtype('convTranspose', bias ? [x, w, bias] : [x, w]);
     return { shape: [x.shape[0], channels, ...size], dtype };
@@ -145,7 +155,8 @@ export function convTranspose(
   const extra = perAxis('convTranspose', 'outputPadding', outputPadding, x.rank - 2, 0);
   check(
     extra.every((e, i) => e < window.stride[i]),
-    () => `convTranspose: outputPadding [${extra}] must be smaller than stride [${window.stride}]; pad the result instead`,
+    () =>
+      `convTranspose: outputPadding [${extra}] must be smaller than stride [${window.stride}]; pad the result instead`,
   );
   return convTransposeOp(bias ? [x, w, bias] : [x, w], { ...window, groups, extra });
 }

@@ -32,10 +32,14 @@ describe('crossEntropy', () => {
     { weight, labelSmoothing: 0.2, ignoreIndex: 3 },
   ])('equals its definition %#', async options => {
     const rows = await reference(options);
-    const counted = [...targets].filter(id => id !== options.ignoreIndex).reduce((a, id) => a + (options.weight ? weights[id] : 1), 0);
+    const counted = [...targets]
+      .filter(id => id !== options.ignoreIndex)
+      .reduce((a, id) => a + (options.weight ? weights[id] : 1), 0);
     const sum = rows.reduce((a, b) => a + b);
     const none = await crossEntropy(logits, ids, { ...options, reduction: 'none' }).data();
-    rows.forEach((r, i) => expect(none[i]).toBeCloseTo(r, 5));
+    rows.forEach((r, i) => {
+      expect(none[i]).toBeCloseTo(r, 5);
+    });
     expect(await crossEntropy(logits, ids, { ...options, reduction: 'sum' }).item()).toBeCloseTo(sum, 4);
     expect(await crossEntropy(logits, ids, options).item()).toBeCloseTo(sum / counted, 5);
     await checkGradients(x => crossEntropy(x, ids, options), [logits]);
@@ -46,7 +50,10 @@ describe('crossEntropy', () => {
       const soft = await crossEntropy(logits, ids.oneHot(classes), options).item();
       expect(soft).toBeCloseTo(await crossEntropy(logits, ids, options).item(), 5);
     }
-    await checkGradients((x, t) => crossEntropy(x, t.softmax(), { weight, labelSmoothing: 0.1 }), [logits, randn([5, classes], 1)]);
+    await checkGradients(
+      (x, t) => crossEntropy(x, t.softmax(), { weight, labelSmoothing: 0.1 }),
+      [logits, randn([5, classes], 1)],
+    );
   });
 
   it('works on images of classes, sequences and single rows', async () => {
@@ -83,7 +90,9 @@ describe('crossEntropy', () => {
       'crossEntropy: targets float32[5] do not fit [5, 4]; expected int32[5] class ids or probabilities shaped like the logits',
     );
     expect(() => crossEntropy(logits, tensor(Int32Array.of(1)))).toThrow('targets int32[1] do not fit [5, 4]');
-    expect(() => crossEntropy(logits, ids, { weight: randn([3]) })).toThrow('expected one number for each of 4 classes');
+    expect(() => crossEntropy(logits, ids, { weight: randn([3]) })).toThrow(
+      'expected one number for each of 4 classes',
+    );
     expect(() => crossEntropy(logits, ids, { labelSmoothing: 2 })).toThrow('labelSmoothing 2 is outside [0, 1]');
     expect(() => crossEntropy(logits, logits, { ignoreIndex: 0 })).toThrow('ignoreIndex needs class ids');
   });

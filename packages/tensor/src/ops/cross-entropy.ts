@@ -46,7 +46,8 @@ export interface CrossEntropyOptions extends NllOptions {
 function checkTargets(name: string, logits: Tensor, ids: Tensor, { weight, ignoreIndex }: NllOptions): void {
   const classes = logits.shape.at(-1);
   check(
-    formatShape(ids.shape) === formatShape(logits.shape.slice(0, -1)) && (ids.dtype === 'int32' || ids.dtype === 'int64'),
+    formatShape(ids.shape) === formatShape(logits.shape.slice(0, -1)) &&
+      (ids.dtype === 'int32' || ids.dtype === 'int64'),
     () =>
       `${name}: targets ${ids.dtype}${formatShape(ids.shape)} do not fit ${formatShape(logits.shape)}; expected int32${formatShape(logits.shape.slice(0, -1))} class ids or probabilities shaped like the logits`,
   );
@@ -54,11 +55,18 @@ function checkTargets(name: string, logits: Tensor, ids: Tensor, { weight, ignor
     weight === undefined || formatShape(weight.shape) === formatShape([classes!]),
     () => `${name}: the weight is ${formatShape(weight!.shape)}, expected one number for each of ${classes} classes`,
   );
-  check(ignoreIndex === undefined || Number.isInteger(ignoreIndex), () => `${name}: ignoreIndex ${ignoreIndex} is no id`);
+  check(
+    ignoreIndex === undefined || Number.isInteger(ignoreIndex),
+    () => `${name}: ignoreIndex ${ignoreIndex} is no id`,
+  );
 }
 
 /** Calls `loss` with ids that are all valid, weighs and reduces what it returns. */
-function reduceTargets(ids: Tensor, options: NllOptions, loss: (ids: Tensor) => { weighted: Tensor; uniform?: Tensor }) {
+function reduceTargets(
+  ids: Tensor,
+  options: NllOptions,
+  loss: (ids: Tensor) => { weighted: Tensor; uniform?: Tensor },
+) {
   const { weight, ignoreIndex, reduction = 'mean' } = options;
   const valid = ignoreIndex === undefined ? undefined : ids.ne(ignoreIndex);
   const safe = valid ? where(valid, ids, 0) : ids;
@@ -84,12 +92,18 @@ function reduceTargets(ids: Tensor, options: NllOptions, loss: (ids: Tensor) => 
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
   const { labelSmoothing = 0, weight, reduction = 'mean', ignoreIndex } = options;
   check(logits.rank >= 1, 'crossEntropy: the logits are a scalar, expected [..., classes]');
-  check(labelSmoothing >= 0 && labelSmoothing <= 1, () => `crossEntropy: labelSmoothing ${labelSmoothing} is outside [0, 1]`);
+  check(
+    labelSmoothing >= 0 && labelSmoothing <= 1,
+    () => `crossEntropy: labelSmoothing ${labelSmoothing} is outside [0, 1]`,
+  );
   const classes = logits.shape.at(-1)!;
   if (targets.dtype === logits.dtype && formatShape(targets.shape) === formatShape(logits.shape)) {
     check(ignoreIndex === undefined, 'crossEntropy: ignoreIndex needs class ids, the targets are probabilities');
     const smooth = labelSmoothing > 0 ? targets.mul(1 - labelSmoothing).add(labelSmoothing / classes) : targets;
-    const losses = logSoftmax(logits).mul(weight ? smooth.mul(weight) : smooth).sum([-1]).neg();
+    const losses = logSoftmax(logits)
+      .mul(weight ? smooth.mul(weight) : smooth)
+      .sum([-1])
+      .neg();
     return reduction === 'none' ? losses : reduction === 'sum' ? losses.sum() : losses.mean();
   }
   checkTargets('crossEntropy', logits, targets, options);

@@ -114,7 +114,9 @@ describe('elementwise, one operand', () => {
     const x = tensor([1e-7, -1e-7, 1e-4, 0, 50, -50]);
     const close = async (t: Tensor, f: (v: number) => number) => {
       const y = await t.data();
-      (await x.data()).forEach((v, i) => expect(Math.abs(y[i] / (f(v) || 1) - (f(v) ? 1 : 0))).toBeLessThan(1e-5));
+      (await x.data()).forEach((v, i) => {
+        expect(Math.abs(y[i] / (f(v) || 1) - (f(v) ? 1 : 0))).toBeLessThan(1e-5);
+      });
     };
     await close(x.expm1(), Math.expm1);
     await close(x.clamp(-0.9).log1p(), v => Math.log1p(Math.max(-0.9, v)));
@@ -187,16 +189,17 @@ describe('elementwise, two operands', () => {
       const [p, q] = [x.expand([2, 3]), y.expand([2, 3])];
       await realize(z, p, q);
       const [r, s, t] = [await z.data(), await p.data(), await q.data()];
-      r.forEach((v, i) => expect(v).toBeCloseTo(reference(s[i], t[i]), 5));
+      r.forEach((v, i) => {
+        expect(v).toBeCloseTo(reference(s[i], t[i]), 5);
+      });
     }
   });
 
   it('have right gradients, broadcast', async () => {
-    await checkGradients(
-      (a, b, c) => binary.flatMap(([, f]) => [f(a, b), f(c, a), f(c, b)]),
-      [a23, row, column],
-      { eps: 3e-3, tolerance: 2e-2 },
-    );
+    await checkGradients((a, b, c) => binary.flatMap(([, f]) => [f(a, b), f(c, a), f(c, b)]), [a23, row, column], {
+      eps: 3e-3,
+      tolerance: 2e-2,
+    });
   });
 
   it.each<[string, (a: Tensor, b: Tensor) => Tensor, (a: number, b: number) => boolean]>([

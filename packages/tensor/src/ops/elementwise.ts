@@ -76,7 +76,15 @@ export const acos = unary('acos', 'Acos', (x, _y, g) => g.div(constant(1).sub(x.
 export const atan = unary('atan', 'Atan', (x, _y, g) => g.div(x.mul(x).add(1)));
 export const tanh = unary('tanh', 'Tanh', (_x, y, g) => g.mul(constant(1).sub(y.mul(y))));
 export const sigmoid = unary('sigmoid', 'Sigmoid', (_x, y, g) => g.mul(y).mul(constant(1).sub(y)));
-export const erf = unary('erf', 'Erf', (x, _y, g) => g.mul(x.mul(x).neg().exp().mul(2 / Math.sqrt(Math.PI))));
+export const erf = unary('erf', 'Erf', (x, _y, g) =>
+  g.mul(
+    x
+      .mul(x)
+      .neg()
+      .exp()
+      .mul(2 / Math.sqrt(Math.PI)),
+  ),
+);
 export const softplus = unary('softplus', 'Softplus', (x, _y, g) => g.mul(x.sigmoid()));
 export const relu = unary('relu', 'Relu', (_x, y, g) => where(y.gt(0), g, constant(0)), { accepts: NUMBERS });
 
@@ -94,8 +102,22 @@ export const geluTanh = unary(
   'Gelu',
   (x, _y, g) => {
     const t = x.add(x.mul(x).mul(x).mul(0.044715)).mul(C).tanh();
-    const slope = x.mul(x).mul(3 * 0.044715).add(1).mul(C);
-    return g.mul(t.add(1).mul(0.5).add(x.mul(0.5).mul(constant(1).sub(t.mul(t))).mul(slope)));
+    const slope = x
+      .mul(x)
+      .mul(3 * 0.044715)
+      .add(1)
+      .mul(C);
+    return g.mul(
+      t
+        .add(1)
+        .mul(0.5)
+        .add(
+          x
+            .mul(0.5)
+            .mul(constant(1).sub(t.mul(t)))
+            .mul(slope),
+        ),
+    );
   },
   { attributes: { approximate: 'tanh' } },
 );

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { gradients } from '../gradients.ts';
+import { configure } from '../realize.ts';
 import { tensor } from '../tensor.ts';
 import { checkGradients, randn } from '../testing.ts';
 import { arange } from './constant.ts';
@@ -45,9 +46,10 @@ describe('gather', () => {
 
   it('has right gradients when positions repeat, on every axis', async () => {
     for (const axis of [0, 1, 2]) {
-      await checkGradients(x => gather(x, ints([1, 0, -1, 1]), axis).mul(gather(x, ints([0, 1, 1, 1]), axis)), [
-        randn([3, 2, 4], axis),
-      ]);
+      await checkGradients(
+        x => gather(x, ints([1, 0, -1, 1]), axis).mul(gather(x, ints([0, 1, 1, 1]), axis)),
+        [randn([3, 2, 4], axis)],
+      );
     }
   });
 
@@ -81,15 +83,16 @@ describe('embedding', () => {
 
   it('loses no update to concurrent additions', async () => {
     // ONNX Runtime's ScatterND(add) does, on exactly this kind of input.
-    const n = 20_000;
-    const sums = scatterAdd([3, 16], tensor(Int32Array.from({ length: n }, (_, i) => i % 3)), whole([n, 16]));
-    const direct = whole([n, 16]);
-    const data = await direct.data();
-    const expected = new Float32Array(48);
-    data.forEach((v, e) => {
-      expected[(Math.floor(e / 16) % 3) * 16 + (e % 16)] += v;
+    const [rows, width, n] = [40, 16, 50_000];
+    const updates = whole([n, width]);
+    const expected = new Float32Array(rows * width);
+    (await updates.data()).forEach((v, e) => {
+      expected[(Math.floor(e / width) % rows) * width + (e % width)] += v;
     });
-    expect(await sums.data()).toEqual(expected);
+    configure({ threads: 2 });
+    const ids = tensor(Int32Array.from({ length: n }, (_, i) => i % rows));
+    expect(await scatterAdd([rows, width], ids, updates).data()).toEqual(expected);
+    configure({ threads: undefined });
   });
 
   it('is differentiable twice', async () => {
@@ -98,7 +101,9 @@ describe('embedding', () => {
   });
 
   it('wants a matrix', () => {
-    expect(() => embedding(randn([3]), ints([0]))).toThrow('embedding: the weight is [3], expected [vocabulary, width]');
+    expect(() => embedding(randn([3]), ints([0]))).toThrow(
+      'embedding: the weight is [3], expected [vocabulary, width]',
+    );
   });
 });
 
@@ -151,11 +156,31 @@ describe('gatherElements and scatterElements', () => {
       [1, 3],
       [6, 5],
     ]);
-    expect(await scatterElements(x, at, tensor([[10, 20], [30, 40]])).tolist()).toEqual([
+    expect(
+      await scatterElements(
+        x,
+        at,
+        tensor([
+          [10, 20],
+          [30, 40],
+        ]),
+      ).tolist(),
+    ).toEqual([
       [10, 2, 20],
       [4, 40, 30],
     ]);
-    expect(await scatterElements([2, 3], ints([0, 0, 1, 1], [2, 2]), tensor([[1, 2], [3, 4]]), 1, 'add').tolist()).toEqual([
+    expect(
+      await scatterElements(
+        [2, 3],
+        ints([0, 0, 1, 1], [2, 2]),
+        tensor([
+          [1, 2],
+          [3, 4],
+        ]),
+        1,
+        'add',
+      ).tolist(),
+    ).toEqual([
       [3, 0, 0],
       [0, 7, 0],
     ]);
@@ -166,7 +191,10 @@ describe('gatherElements and scatterElements', () => {
     await checkGradients(x => gatherElements(x, ints([0, 0, -1, 1], [2, 2])).square(), [randn([2, 3])]);
     await checkGradients(x => gatherElements(x, at, 0).square(), [randn([3, 2])]);
     for (const reduction of ['replace', 'add'] as const) {
-      await checkGradients((x, u) => scatterElements(x, at, u, -1, reduction).square(), [randn([2, 3]), randn([2, 2], 1)]);
+      await checkGradients(
+        (x, u) => scatterElements(x, at, u, -1, reduction).square(),
+        [randn([2, 3]), randn([2, 2], 1)],
+      );
     }
   });
 
@@ -187,7 +215,15 @@ describe('gatherND and scatterND', () => {
     const at = ints([0, -1, 1, 0, 0, 2], [3, 2]);
     expect(await gatherND(x, at).tolist()).toEqual([nested[0][2], nested[1][0], nested[0][2]]);
     expect(await gatherND(x, ints([1, 2, -1], [3])).item()).toBe(nested[1][2][1]);
-    const y = scatterND([2, 3, 2], at, tensor([[1, 2], [3, 4], [5, 6]]));
+    const y = scatterND(
+      [2, 3, 2],
+      at,
+      tensor([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]),
+    );
     expect(await y.tolist()).toEqual([
       [
         [0, 0],
@@ -212,7 +248,9 @@ describe('gatherND and scatterND', () => {
     expect(() => gatherND(randn([2, 3]), ints([0, 0, 0], [1, 3]))).toThrow(
       'gatherND: indices [1, 3] hold 3 coordinates a row, expected 1 to 2 for [2, 3]',
     );
-    expect(() => scatterND([2, 3], ints([0], [1, 1]), randn([1, 2]))).toThrow('scatterND: updates [1, 2], expected [1, 3]');
+    expect(() => scatterND([2, 3], ints([0], [1, 1]), randn([1, 2]))).toThrow(
+      'scatterND: updates [1, 2], expected [1, 3]',
+    );
   });
 });
 

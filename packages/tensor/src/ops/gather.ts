@@ -54,7 +54,11 @@ const scatterRowsOp = operator<{ rows: number }>({
     const width = shape[1];
     const flat = (t: string) => b.node('Reshape', [t, b.dims([-1])]);
     const column = b.node('Mul', [b.node('Reshape', [indices, b.dims([-1, 1])]), b.scalar(width, 'int32')]);
-    const offsets = b.constant({ dtype: 'int32', shape: [width], data: Int32Array.from({ length: width }, (_, i) => i) });
+    const offsets = b.constant({
+      dtype: 'int32',
+      shape: [width],
+      data: Int32Array.from({ length: width }, (_, i) => i),
+    });
     const positions = flat(b.node('Add', [column, offsets]));
     const empty = flat(b.node('Expand', [b.scalar(0, dtype), b.dims(shape)]));
     const sums = b.node('ScatterElements', [empty, positions, flat(updates)], { axis: 0, reduction: 'add' });
@@ -86,7 +90,8 @@ export function scatterAdd(x: Target, indices: Tensor, updates: Tensor, axis = 0
   const expected = [...shape.slice(0, a), ...indices.shape, ...shape.slice(a + 1)];
   check(
     formatShape(updates.shape) === formatShape(expected),
-    () => `scatterAdd: updates ${formatShape(updates.shape)}, expected ${formatShape(expected)} for indices ${formatShape(indices.shape)} on axis ${a} of ${formatShape(shape)}`,
+    () =>
+      `scatterAdd: updates ${formatShape(updates.shape)}, expected ${formatShape(expected)} for indices ${formatShape(indices.shape)} on axis ${a} of ${formatShape(shape)}`,
   );
   // The indexed axis goes first: [lead, indices, rest] → [indices, lead · rest].
   const lead = shape.slice(0, a);
@@ -180,7 +185,8 @@ function rowNumbers(name: string, shape: readonly number[], indices: Tensor): Te
   const k = indices.shape.at(-1) ?? 0;
   check(
     k >= 1 && k <= shape.length,
-    () => `${name}: indices ${formatShape(indices.shape)} hold ${k} coordinates a row, expected 1 to ${shape.length} for ${formatShape(shape)}`,
+    () =>
+      `${name}: indices ${formatShape(indices.shape)} hold ${k} coordinates a row, expected 1 to ${shape.length} for ${formatShape(shape)}`,
   );
   const ids = indices.cast('int32').reshape([-1, k]);
   let row = wrap(ids.slice(1, 0, 1), shape[0]);

@@ -61,8 +61,15 @@ function position(g: Tensor, n: number, { padding, alignCorners }: Sampling): Te
   const [low, high] = alignCorners ? [0, n - 1] : [-0.5, n - 0.5];
   if (high === low) return p.mul(0);
   // A triangle wave of period 2·(high − low).
-  const wave = p.sub(low).mod(2 * (high - low)).sub(high - low).abs();
-  return wave.neg().add(high).clamp(0, n - 1);
+  const wave = p
+    .sub(low)
+    .mod(2 * (high - low))
+    .sub(high - low)
+    .abs();
+  return wave
+    .neg()
+    .add(high)
+    .clamp(0, n - 1);
 }
 
 /** The same as the operator, from differentiable parts: weighted sums of gathered pixels. */
@@ -71,14 +78,21 @@ function sampled(x: Tensor, grid: Tensor, a: Sampling): Tensor {
   const [, rows, columns] = grid.shape;
   const points = rows * columns;
   const pixels = x.transpose([0, 2, 3, 1]).reshape([-1, channels]);
-  const first = arange(batch).mul(height * width).unsqueeze(1);
+  const first = arange(batch)
+    .mul(height * width)
+    .unsqueeze(1);
   const coordinate = (i: number, n: number) => position(grid.slice(3, i, i + 1).reshape([batch, points]), n, a);
   const [px, py] = [coordinate(0, width), coordinate(1, height)];
   const pixel = (cx: Tensor, cy: Tensor, weight?: Tensor): Tensor => {
     const [ix, iy] = [cx.detach().clamp(0, width - 1), cy.detach().clamp(0, height - 1)];
     const at = iy.cast('int32').mul(width).add(ix.cast('int32')).add(first);
     const value = gather(pixels, at, 0);
-    const inside = cx.ge(0).and(cx.le(width - 1)).and(cy.ge(0)).and(cy.le(height - 1)).cast(x.dtype);
+    const inside = cx
+      .ge(0)
+      .and(cx.le(width - 1))
+      .and(cy.ge(0))
+      .and(cy.le(height - 1))
+      .cast(x.dtype);
     return value.mul((weight ? weight.mul(inside) : inside).unsqueeze(2));
   };
   const image = (value: Tensor) => value.transpose([0, 2, 1]).reshape([batch, channels, rows, columns]);

@@ -10,7 +10,8 @@ async function bruteForce(equation: string, operands: readonly Tensor[]): Promis
   const sizes = new Map(terms.flatMap((t, i) => [...t].map((c, a) => [c, operands[i].shape[a]] as const)));
   const letters = [...sizes.keys()];
   const data = await Promise.all(operands.map(t => t.data()));
-  const offset = (term: string, at: Map<string, number>) => [...term].reduce((o, c) => o * sizes.get(c)! + at.get(c)!, 0);
+  const offset = (term: string, at: Map<string, number>) =>
+    [...term].reduce((o, c) => o * sizes.get(c)! + at.get(c)!, 0);
   const out = new Array<number>([...right].reduce((n, c) => n * sizes.get(c)!, 1)).fill(0);
   const total = letters.reduce((n, c) => n * sizes.get(c)!, 1);
   for (let e = 0; e < total; e++) {
@@ -26,7 +27,11 @@ async function bruteForce(equation: string, operands: readonly Tensor[]): Promis
 }
 
 const size: Record<string, number> = { a: 2, b: 3, i: 4, j: 2, k: 5, l: 3 };
-const operand = (term: string, seed: number) => randn([...term].map(c => size[c]), seed);
+const operand = (term: string, seed: number) =>
+  randn(
+    [...term].map(c => size[c]),
+    seed,
+  );
 
 describe('matmul', () => {
   const cases: [a: number[], b: number[], equation: string, out: number[]][] = [
@@ -45,7 +50,9 @@ describe('matmul', () => {
     const z = matmul(x, y);
     expect(z.shape).toEqual(out);
     const expected = await bruteForce(equation, [x, y]);
-    (await z.data()).forEach((v, i) => expect(v).toBeCloseTo(expected[i], 4));
+    (await z.data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(expected[i], 4);
+    });
   });
 
   it('broadcasts leading axes', async () => {
@@ -53,17 +60,27 @@ describe('matmul', () => {
     const z = matmul(x, y);
     expect(z.shape).toEqual([2, 3, 4, 2]);
     const expected = await bruteForce('aik,bkj->abij', [x.reshape([2, 4, 5]), y]);
-    (await z.data()).forEach((v, i) => expect(v).toBeCloseTo(expected[i], 4));
+    (await z.data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(expected[i], 4);
+    });
   });
 
   it('reads transposed operands', async () => {
     const [x, y] = [randn([2, 5, 4], 1), randn([2, 3, 5], 2)];
     const expected = await bruteForce('aki,alk->ail', [x, y]);
-    (await x.transpose().matmul(y.transpose()).data()).forEach((v, i) => expect(v).toBeCloseTo(expected[i], 4));
+    (await x.transpose().matmul(y.transpose()).data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(expected[i], 4);
+    });
   });
 
   it('has right gradients in every form', async () => {
-    for (const [a, b] of [...cases.map(([p, q]) => [p, q]), [[2, 1, 4, 5], [3, 5, 2]]]) {
+    for (const [a, b] of [
+      ...cases.map(([p, q]) => [p, q]),
+      [
+        [2, 1, 4, 5],
+        [3, 5, 2],
+      ],
+    ]) {
       const options = { samples: 3 };
       await checkGradients((x, y) => matmul(x, y), [randn(a, 1), randn(b, 2)], options);
     }
@@ -92,7 +109,9 @@ describe('matmul', () => {
     );
     expect(() => matmul(randn([2, 3, 4]), randn([3, 4, 5]))).toThrow(/do not broadcast/);
     expect(() => matmul(tensor(1), randn([3]))).toThrow('matmul: a scalar has no rows; use mul');
-    expect(() => matmul(randn([2, 2]), tensor(new Int32Array(4), [2, 2]))).toThrow('matmul: dtypes float32 and int32 differ');
+    expect(() => matmul(randn([2, 2]), tensor(new Int32Array(4), [2, 2]))).toThrow(
+      'matmul: dtypes float32 and int32 differ',
+    );
   });
 });
 
@@ -119,7 +138,9 @@ describe('einsum', () => {
     const y = einsum(equation, ...operands);
     expect(y.shape).toEqual([...equation.split('->')[1]].map(c => size[c]));
     const expected = await bruteForce(equation, operands);
-    (await y.data()).forEach((v, i) => expect(v).toBeCloseTo(expected[i], 4));
+    (await y.data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(expected[i], 4);
+    });
   });
 
   it('has right gradients', async () => {

@@ -1,6 +1,6 @@
 import { check } from '../errors.ts';
-import { broadcastShapes, formatShape, operator, sameDtype } from '../operator.ts';
 import type { Spec } from '../graph.ts';
+import { broadcastShapes, formatShape, operator, sameDtype } from '../operator.ts';
 import { Tensor } from '../tensor.ts';
 import { unbroadcast } from './elementwise.ts';
 

@@ -157,11 +157,24 @@ describe('movement', () => {
     expect(await pad(x, [[0, 1, 2]], 'constant', -1).tolist()).toEqual([-1, 1, 2, 3, -1, -1]);
     expect(await pad(x, [[0, 2, 1]], 'reflect').tolist()).toEqual([3, 2, 1, 2, 3, 2]);
     expect(await pad(x, [[0, 2, 1]], 'edge').tolist()).toEqual([1, 1, 1, 2, 3, 3]);
-    expect(await tensor(Int32Array.of(1, 2)).pad([[0, 1, 1]], 'constant', 9).tolist()).toEqual([9, 1, 2, 9]);
-    expect(await tensor([true]).pad([[0, 1, 1]]).tolist()).toEqual([0, 1, 0]);
+    expect(
+      await tensor(Int32Array.of(1, 2))
+        .pad([[0, 1, 1]], 'constant', 9)
+        .tolist(),
+    ).toEqual([9, 1, 2, 9]);
+    expect(
+      await tensor([true])
+        .pad([[0, 1, 1]])
+        .tolist(),
+    ).toEqual([0, 1, 0]);
     expect(() => pad(x, [[0, 3, 0]], 'reflect')).toThrow('pad: [3, 0] on axis 0 of [3] is not allowed in mode reflect');
     expect(() => pad(x, [[0, -1, 0]])).toThrow('pad: [-1, 0]');
-    expect(() => x.pad([[0, 1, 1], [-1, 1, 0]])).toThrow('pad: axes [0,0] repeat');
+    expect(() =>
+      x.pad([
+        [0, 1, 1],
+        [-1, 1, 0],
+      ]),
+    ).toThrow('pad: axes [0,0] repeat');
   });
 
   it('joins and cuts', async () => {

@@ -205,7 +205,11 @@ export function pad(x: Tensor, pads: readonly Padding[], mode: PadMode = 'consta
   for (const [axis, before, after] of list) {
     const limit = mode === 'reflect' ? x.shape[axis] - 1 : Infinity;
     check(
-      Number.isInteger(before) && Number.isInteger(after) && before >= 0 && after >= 0 && Math.max(before, after) <= limit,
+      Number.isInteger(before) &&
+        Number.isInteger(after) &&
+        before >= 0 &&
+        after >= 0 &&
+        Math.max(before, after) <= limit,
       () => `pad: [${before}, ${after}] on axis ${axis} of ${formatShape(x.shape)} is not allowed in mode ${mode}`,
     );
   }
@@ -223,7 +227,10 @@ const concatOp = operator<{ axis: number }>({
         () => `concat: shapes ${inputs.map(t => formatShape(t.shape)).join(', ')} differ outside axis ${axis}`,
       );
     }
-    return { shape: first.shape.map((d, i) => (i === axis ? inputs.reduce((n, x) => n + x.shape[axis], 0) : d)), dtype };
+    return {
+      shape: first.shape.map((d, i) => (i === axis ? inputs.reduce((n, x) => n + x.shape[axis], 0) : d)),
+      dtype,
+    };
   },
   gradient: ({ inputs, grads: [g], attributes: { axis }, needs }) => {
     let start = 0;
@@ -238,7 +245,9 @@ const concatOp = operator<{ axis: number }>({
 /** Joins tensors along an existing axis. */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   check(tensors.length > 0, 'concat: no tensors given');
-  return tensors.length === 1 ? tensors[0] : concatOp(tensors, { axis: normalizeAxis('concat', axis, tensors[0].rank) });
+  return tensors.length === 1
+    ? tensors[0]
+    : concatOp(tensors, { axis: normalizeAxis('concat', axis, tensors[0].rank) });
 }
 
 /** Joins tensors of equal shape along a new axis. */
@@ -266,7 +275,8 @@ export function split(x: Tensor, pieces: number | readonly number[], axis = 0): 
 
 /** Removes axes of length 1 (all of them, or those named). */
 export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
-  const list = axes === undefined ? x.shape.flatMap((d, i) => (d === 1 ? [i] : [])) : normalizeAxes('squeeze', axes, x.rank);
+  const list =
+    axes === undefined ? x.shape.flatMap((d, i) => (d === 1 ? [i] : [])) : normalizeAxes('squeeze', axes, x.rank);
   check(
     list.every(a => x.shape[a] === 1),
     () => `squeeze: axes [${list}] of ${formatShape(x.shape)} are not all 1`,

@@ -17,7 +17,9 @@ function normalised(data: Float32Array, width: number, eps: number, centred = tr
 
 function expectClose(actual: Float32Array, expected: readonly number[], tolerance = 2e-5): void {
   expect(actual.length).toBe(expected.length);
-  expected.forEach((e, i) => expect(Math.abs(actual[i] - e)).toBeLessThan(tolerance));
+  expected.forEach((e, i) => {
+    expect(Math.abs(actual[i] - e)).toBeLessThan(tolerance);
+  });
 }
 
 const x = randn([3, 4, 5], 'x', 0.5, 2);
@@ -30,13 +32,25 @@ describe('layerNorm', () => {
     const [w, b] = [await weight.data(), await bias.data()];
     const rows = normalised(await x.data(), 20, 0.1);
     const options = { axis: 1, weight, bias, eps: 0.1 };
-    expectClose(await layerNorm(x, options).data(), rows.map((v, i) => v * w[i % 20] + b[i % 20]));
-    expectClose(await layerNorm(x, { ...options, bias: undefined }).data(), rows.map((v, i) => v * w[i % 20]));
-    expectClose(await layerNorm(x, { ...options, weight: undefined }).data(), rows.map((v, i) => v + b[i % 20]));
+    expectClose(
+      await layerNorm(x, options).data(),
+      rows.map((v, i) => v * w[i % 20] + b[i % 20]),
+    );
+    expectClose(
+      await layerNorm(x, { ...options, bias: undefined }).data(),
+      rows.map((v, i) => v * w[i % 20]),
+    );
+    expectClose(
+      await layerNorm(x, { ...options, weight: undefined }).data(),
+      rows.map((v, i) => v + b[i % 20]),
+    );
   });
 
   it('is exact for a large common offset', async () => {
-    const shifted = tensor((await x.data()).map(v => Math.fround(Math.round(v * 64) / 64 + 1000)), x.shape);
+    const shifted = tensor(
+      (await x.data()).map(v => Math.fround(Math.round(v * 64) / 64 + 1000)),
+      x.shape,
+    );
     expectClose(await layerNorm(shifted).data(), normalised(await shifted.data(), 5, 1e-5), 2e-3);
   });
 
@@ -59,7 +73,10 @@ describe('rmsNorm', () => {
     const weight = randn([5], 'w');
     const w = await weight.data();
     const rows = normalised(await x.data(), 5, 1e-5, false);
-    expectClose(await rmsNorm(x, { weight }).data(), rows.map((v, i) => v * w[i % 5]));
+    expectClose(
+      await rmsNorm(x, { weight }).data(),
+      rows.map((v, i) => v * w[i % 5]),
+    );
     expectClose(await rmsNorm(x, { axis: -2, eps: 0.5 }).data(), normalised(await x.data(), 20, 0.5, false));
   });
 
@@ -94,7 +111,9 @@ describe('groupNorm and instanceNorm', () => {
   });
 
   it('refuse groups that do not divide the channels', () => {
-    expect(() => groupNorm(images, 3)).toThrow('groupNorm: [2, 4, 3, 2] has 4 channels, which do not form 3 equal groups');
+    expect(() => groupNorm(images, 3)).toThrow(
+      'groupNorm: [2, 4, 3, 2] has 4 channels, which do not form 3 equal groups',
+    );
     expect(() => groupNorm(images, 2, { weight: randn([2]) })).toThrow('groupNorm: the weight is [2], expected [4]');
   });
 });

@@ -32,7 +32,15 @@ const normalize = multiOperator<Normalization>({
         parts.push((mean ? along.sub(d.mean(axes, true)) : along).mul(rstd));
       }
       // Reached only by gradients of this gradient.
-      if (reaches(1)) parts.push(hat.mul(grads[1].mul(rstd).mul(rstd).mul(-1 / count)));
+      if (reaches(1))
+        parts.push(
+          hat.mul(
+            grads[1]
+              .mul(rstd)
+              .mul(rstd)
+              .mul(-1 / count),
+          ),
+        );
       if (mean && reaches(2)) parts.push(grads[2].mul(1 / count).expand(x.shape));
       dx = parts.length > 0 ? parts.reduce((a, b) => a.add(b)) : undefined;
     }
@@ -117,5 +125,4 @@ export function groupNorm(x: Tensor, groups: number, { weight, bias, eps = 1e-5 
 }
 
 /** Normalises every channel of every sample of `x` [N, C, …] over its positions (Ulyanov et al. 2016). */
-export const instanceNorm = (x: Tensor, options: ChannelNormOptions = {}): Tensor =>
-  groupNorm(x, x.shape[1], options);
+export const instanceNorm = (x: Tensor, options: ChannelNormOptions = {}): Tensor => groupNorm(x, x.shape[1], options);

@@ -4,7 +4,16 @@ import { type Tensor, tensor } from '../tensor.ts';
 import { type AxisMatrix, axisMatrix, mapAxes, transposed } from './axis-map.ts';
 import { concat, pad } from './movement.ts';
 import { fold, product, unfoldWindow } from './unfold.ts';
-import { checkFits, makeWindow, onnxWindow, outputSize, perAxis, span, type Window, type WindowOptions } from './window.ts';
+import {
+  checkFits,
+  makeWindow,
+  onnxWindow,
+  outputSize,
+  perAxis,
+  span,
+  type Window,
+  type WindowOptions,
+} from './window.ts';
 
 export interface PoolOptions extends WindowOptions {
   /** Also keep a last window that reaches beyond the end, if it starts inside. Default false. */
@@ -98,7 +107,10 @@ interface Average extends Window {
 function averageMatrix(n: number, w: Window, axis: number, begin: number, end: number): AxisMatrix {
   const m = axisMatrix(outputSize([n], pickAxis(w, axis))[0], n);
   for (let o = 0; o < m.rows; o++) {
-    const taps = Array.from({ length: w.kernel[axis] }, (_, t) => o * w.stride[axis] - w.begin[axis] + t * w.dilation[axis]);
+    const taps = Array.from(
+      { length: w.kernel[axis] },
+      (_, t) => o * w.stride[axis] - w.begin[axis] + t * w.dilation[axis],
+    );
     const count = taps.filter(p => p >= -begin && p < n + end).length;
     for (const p of taps) if (p >= 0 && p < n) m.data[o * n + p] += 1 / count;
   }
@@ -118,7 +130,12 @@ const averagePoolOp = operator<Average>({
   infer: ([x], a) => ({ shape: [x.shape[0], x.shape[1], ...outputSize(x.shape.slice(2), a)], dtype: x.dtype }),
   gradient: ({ inputs: [x], grads: [g], attributes: a }) => {
     const sides = (i: number) => (a.counted ? ([a.begin[i], a.end[i]] as const) : ([0, 0] as const));
-    return [mapAxes(g, x.shape.slice(2).map((n, i) => transposed(averageMatrix(n, a, i, ...sides(i)))))];
+    return [
+      mapAxes(
+        g,
+        x.shape.slice(2).map((n, i) => transposed(averageMatrix(n, a, i, ...sides(i)))),
+      ),
+    ];
   },
   emit: (b, [x], { attributes: { counted, ...a } }) =>
     b.node('AveragePool', [x], { ...onnxWindow(a), count_include_pad: Number(counted) }),
@@ -136,11 +153,16 @@ export function averagePool(
   { countIncludePad = true, ...options }: AveragePoolOptions = {},
 ): Tensor {
   const window = poolWindow('averagePool', x, kernel, options);
-  const { begin, end } = options.ceilMode ? poolWindow('averagePool', x, kernel, { ...options, ceilMode: false }) : window;
+  const { begin, end } = options.ceilMode
+    ? poolWindow('averagePool', x, kernel, { ...options, ceilMode: false })
+    : window;
   const reaches = window.end.some((p, i) => p > end[i]);
   // What a window reaches beyond given padding never counts, which AveragePool cannot say.
   if (countIncludePad && reaches) {
-    return mapAxes(x, x.shape.slice(2).map((n, i) => averageMatrix(n, window, i, begin[i], end[i])));
+    return mapAxes(
+      x,
+      x.shape.slice(2).map((n, i) => averageMatrix(n, window, i, begin[i], end[i])),
+    );
   }
   const counted = countIncludePad && [...begin, ...end].some(p => p > 0);
   return averagePoolOp([x], { ...window, counted });
@@ -166,7 +188,11 @@ export function globalMaxPool(x: Tensor): Tensor {
 const parts = (n: number, out: number): (readonly [number, number])[] =>
   Array.from({ length: out }, (_, o) => [Math.floor((o * n) / out), Math.ceil(((o + 1) * n) / out)] as const);
 
-function adaptive(name: string, x: Tensor, size: number | readonly number[]): { target: readonly number[]; even: boolean } {
+function adaptive(
+  name: string,
+  x: Tensor,
+  size: number | readonly number[],
+): { target: readonly number[]; even: boolean } {
   checkSpace(name, x);
   const target = perAxis(name, 'size', size, x.rank - 2, 1);
   return { target, even: target.every((d, i) => x.shape[i + 2] % d === 0) };
@@ -176,10 +202,16 @@ function adaptive(name: string, x: Tensor, size: number | readonly number[]): { 
 export function adaptiveAveragePool(x: Tensor, size: number | readonly number[]): Tensor {
   const { target, even } = adaptive('adaptiveAveragePool', x, size);
   if (target.every(d => d === 1)) return globalAveragePool(x);
-  if (even) return averagePool(x, target.map((d, i) => x.shape[i + 2] / d));
+  if (even)
+    return averagePool(
+      x,
+      target.map((d, i) => x.shape[i + 2] / d),
+    );
   const matrices = target.map((d, i) => {
     const m = axisMatrix(d, x.shape[i + 2]);
-    parts(m.columns, d).forEach(([from, to], o) => m.data.fill(1 / (to - from), o * m.columns + from, o * m.columns + to));
+    parts(m.columns, d).forEach(([from, to], o) =>
+      m.data.fill(1 / (to - from), o * m.columns + from, o * m.columns + to),
+    );
     return m;
   });
   return mapAxes(x, matrices);
@@ -188,14 +220,24 @@ export function adaptiveAveragePool(x: Tensor, size: number | readonly number[])
 /** Maxima over a grid of `size` windows that cover the space whatever its size. */
 export function adaptiveMaxPool(x: Tensor, size: number | readonly number[]): Tensor {
   const { target, even } = adaptive('adaptiveMaxPool', x, size);
-  if (even) return maxPool(x, target.map((d, i) => x.shape[i + 2] / d));
+  if (even)
+    return maxPool(
+      x,
+      target.map((d, i) => x.shape[i + 2] / d),
+    );
   // Rows first, so that of equal maxima the first in row-major order wins within a window of each axis.
   return target.reduceRight((y, d, i) => {
     const axis = i + 2;
-    return concat(parts(y.shape[axis], d).map(([from, to]) => firstMax(y.slice(axis, from, to), axis)), axis);
+    return concat(
+      parts(y.shape[axis], d).map(([from, to]) => firstMax(y.slice(axis, from, to), axis)),
+      axis,
+    );
   }, x);
 }
 
 /** Maximum along one axis by pooling, which sends the gradient to the first of equal ones. */
 const firstMax = (x: Tensor, axis: number): Tensor =>
-  maxPool(x, x.shape.slice(2).map((d, i) => (i + 2 === axis ? d : 1)));
+  maxPool(
+    x,
+    x.shape.slice(2).map((d, i) => (i + 2 === axis ? d : 1)),
+  );

@@ -12,7 +12,11 @@ const squares = (v: number[], correction = 0) => {
   return total(v.map(e => (e - mean) ** 2)) / (v.length - correction);
 };
 
-const reductions: [name: string, f: (x: Tensor, axes?: Axes, keep?: boolean) => Tensor, reference: (v: number[]) => number][] = [
+const reductions: [
+  name: string,
+  f: (x: Tensor, axes?: Axes, keep?: boolean) => Tensor,
+  reference: (v: number[]) => number,
+][] = [
   ['sum', (t, a, k) => t.sum(a, k), total],
   ['mean', (t, a, k) => t.mean(a, k), v => total(v) / v.length],
   ['max', (t, a, k) => t.max(a, k), v => Math.max(...v)],
@@ -44,13 +48,18 @@ describe('reductions', () => {
       [undefined, [0, 1, 2]],
       [1, [1]],
       [-1, [2]],
-      [[0, -1], [0, 2]],
+      [
+        [0, -1],
+        [0, 2],
+      ],
     ] as const) {
       const y = f(x, axes);
       expect(y.shape).toEqual(x.shape.filter((_, i) => !(list as readonly number[]).includes(i)));
       expect(f(x, axes, true).shape).toEqual(x.shape.map((d, i) => ((list as readonly number[]).includes(i) ? 1 : d)));
       const expected = reduced(data, list, reference);
-      (await y.data()).forEach((v, i) => expect(v).toBeCloseTo(expected[i], 4));
+      (await y.data()).forEach((v, i) => {
+        expect(v).toBeCloseTo(expected[i], 4);
+      });
     }
   });
 
@@ -95,7 +104,16 @@ describe('reductions', () => {
       [0, 0, 0],
       [6, 3, 2],
     ]);
-    await checkGradients(u => u.prod(0), [tensor([[0, 1], [2, 0], [3, 4]])]);
+    await checkGradients(
+      u => u.prod(0),
+      [
+        tensor([
+          [0, 1],
+          [2, 0],
+          [3, 4],
+        ]),
+      ],
+    );
   });
 
   it('are stable', async () => {
@@ -163,13 +181,22 @@ describe('softmax and logSoftmax', () => {
   it.each([0, 1, -1])('along axis %i', async axis => {
     const exp = x.exp();
     const expected = await exp.div(exp.sum(axis, true)).data();
-    (await x.softmax(axis).data()).forEach((v, i) => expect(v).toBeCloseTo(expected[i], 6));
-    (await x.logSoftmax(axis).data()).forEach((v, i) => expect(v).toBeCloseTo(Math.log(expected[i]), 5));
+    (await x.softmax(axis).data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(expected[i], 6);
+    });
+    (await x.logSoftmax(axis).data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(Math.log(expected[i]), 5);
+    });
   });
 
   it('have right gradients, as has cumsum', async () => {
     await checkGradients(
-      t => [t.softmax(1), t.logSoftmax(), t.cumsum(1).square(), t.cumsum(0, { exclusive: true, reverse: true }).square()],
+      t => [
+        t.softmax(1),
+        t.logSoftmax(),
+        t.cumsum(1).square(),
+        t.cumsum(0, { exclusive: true, reverse: true }).square(),
+      ],
       [x],
     );
   });

@@ -106,7 +106,8 @@ const softmaxOp = operator<{ axis: number }>({
   gradient: ({ outputs: [y], grads: [g], attributes: { axis } }) => [y.mul(g.sub(g.mul(y).sum([axis], true)))],
   emit: (b, [x], { attributes: { axis } }) => b.node('Softmax', [x], { axis }),
 });
-export const softmax = (x: Tensor, axis = -1): Tensor => softmaxOp([x], { axis: normalizeAxis('softmax', axis, x.rank) });
+export const softmax = (x: Tensor, axis = -1): Tensor =>
+  softmaxOp([x], { axis: normalizeAxis('softmax', axis, x.rank) });
 
 const logSoftmaxOp = operator<{ axis: number }>({
   name: 'logSoftmax',

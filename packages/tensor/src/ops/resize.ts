@@ -5,12 +5,7 @@ import { type AxisMatrix, axisMatrix, mapAxes, transposed } from './axis-map.ts'
 import { perAxis } from './window.ts';
 
 /** How output positions map to input positions; ONNX's names. */
-export type Coordinates =
-  | 'half_pixel'
-  | 'half_pixel_symmetric'
-  | 'pytorch_half_pixel'
-  | 'align_corners'
-  | 'asymmetric';
+export type Coordinates = 'half_pixel' | 'half_pixel_symmetric' | 'pytorch_half_pixel' | 'align_corners' | 'asymmetric';
 
 export type NearestRounding = 'round_prefer_floor' | 'round_prefer_ceil' | 'floor' | 'ceil';
 
@@ -92,7 +87,9 @@ function interpolation(n: number, out: number, scale: number, r: Resize): AxisMa
       const taps = [low - 1, low, low + 1, low + 2].filter(p => !r.excludeOutside || (p >= 0 && p < n));
       const weights = taps.map(p => cubicWeight(at - p, r.cubicCoefficient));
       const total = r.excludeOutside ? weights.reduce((s, w) => s + w, 0) : 1;
-      taps.forEach((p, i) => put(p, weights[i] / total));
+      taps.forEach((p, i) => {
+        put(p, weights[i] / total);
+      });
     }
   }
   return m;
@@ -106,12 +103,16 @@ const resizeOp = operator<Resize>({
     return [mapAxes(g, matrices.map(transposed))];
   },
   emit: (b, [x], { attributes: a, outputs: [{ shape }] }) => {
-    const scales = a.scale && b.constant({ dtype: 'float32', shape: [2 + a.scale.length], data: Float32Array.of(1, 1, ...a.scale) });
+    const scales =
+      a.scale && b.constant({ dtype: 'float32', shape: [2 + a.scale.length], data: Float32Array.of(1, 1, ...a.scale) });
     return b.node('Resize', [x, '', scales ?? '', scales ? '' : b.dims(shape)], {
       mode: a.mode,
       coordinate_transformation_mode: a.coordinates,
       ...(a.mode === 'nearest' && { nearest_mode: a.rounding }),
-      ...(a.mode === 'cubic' && { cubic_coeff_a: b.float(a.cubicCoefficient), exclude_outside: Number(a.excludeOutside) }),
+      ...(a.mode === 'cubic' && {
+        cubic_coeff_a: b.float(a.cubicCoefficient),
+        exclude_outside: Number(a.excludeOutside),
+      }),
     });
   },
 });
@@ -127,23 +128,32 @@ export function resize(x: Tensor, options: ResizeOptions): Tensor {
   const axes = x.rank - 2;
   check(
     axes >= 1 && axes <= 3 && (mode !== 'cubic' || axes === 2),
-    () => `resize: input ${formatShape(x.shape)}, mode ${mode}: expected [batch, channels, ...space] with ${mode === 'cubic' ? '2' : '1 to 3'} spatial axes`,
+    () =>
+      `resize: input ${formatShape(x.shape)}, mode ${mode}: expected [batch, channels, ...space] with ${mode === 'cubic' ? '2' : '1 to 3'} spatial axes`,
   );
   check((size === undefined) !== (scale === undefined), 'resize: give either size or scale');
-  const scales = scale === undefined ? undefined : typeof scale === 'number' ? new Array<number>(axes).fill(scale) : [...scale];
+  const scales =
+    scale === undefined ? undefined : typeof scale === 'number' ? new Array<number>(axes).fill(scale) : [...scale];
   check(
     !scales || (scales.length === axes && scales.every(s => s > 0 && Number.isFinite(s))),
-    () => `resize: scale ${JSON.stringify(scale)}: expected positive numbers, one or one for each of ${axes} spatial axes`,
+    () =>
+      `resize: scale ${JSON.stringify(scale)}: expected positive numbers, one or one for each of ${axes} spatial axes`,
   );
   const target = scales
     ? scales.map((s, i) => Math.floor(x.shape[i + 2] * s))
     : perAxis('resize', 'size', size!, axes, 1);
-  check(target.every(d => d > 0), () => `resize: scale ${JSON.stringify(scale)} leaves nothing of ${formatShape(x.shape)}`);
+  check(
+    target.every(d => d > 0),
+    () => `resize: scale ${JSON.stringify(scale)} leaves nothing of ${formatShape(x.shape)}`,
+  );
+  const coordinates = options.coordinates ?? (mode === 'nearest' ? 'asymmetric' : 'half_pixel');
+  // The two differ only where a scale does not give whole positions; ONNX Runtime rounds half_pixel more exactly.
+  const whole = !scales || scales.every((s, i) => Math.abs(x.shape[i + 2] * s - target[i]) < 1e-4);
   const attributes: Resize = {
     size: target,
     ...(scales && { scale: scales }),
     mode,
-    coordinates: options.coordinates ?? (mode === 'nearest' ? 'asymmetric' : 'half_pixel'),
+    coordinates: coordinates === 'half_pixel_symmetric' && whole ? 'half_pixel' : coordinates,
     rounding: options.rounding ?? 'floor',
     cubicCoefficient: options.cubicCoefficient ?? -0.75,
     excludeOutside: options.excludeOutside ?? false,
@@ -184,7 +194,8 @@ export function pixelShuffle(x: Tensor, r: number): Tensor {
 export function pixelUnshuffle(x: Tensor, r: number): Tensor {
   check(
     x.rank === 4 && Number.isInteger(r) && r > 0 && x.shape[2] % r === 0 && x.shape[3] % r === 0,
-    () => `pixelUnshuffle: input ${formatShape(x.shape)}, factor ${r}: expected [batch, channels, height·${r}, width·${r}]`,
+    () =>
+      `pixelUnshuffle: input ${formatShape(x.shape)}, factor ${r}: expected [batch, channels, height·${r}, width·${r}]`,
   );
   const [n, c, height, width] = x.shape;
   const [h, w] = [height / r, width / r];

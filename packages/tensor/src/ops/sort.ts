@@ -78,7 +78,12 @@ export function quantile(x: Tensor, q: number, axis = -1, keep = false): Tensor 
   const high = Math.ceil(position);
   const [smallest] = topk(x, high + 1, a, { largest: false });
   const at = (i: number) => smallest.slice(a, i, i + 1);
-  const y = low === high ? at(low) : at(low).mul(high - position).add(at(high).mul(position - low));
+  const y =
+    low === high
+      ? at(low)
+      : at(low)
+          .mul(high - position)
+          .add(at(high).mul(position - low));
   return keep ? y : y.squeeze(a);
 }
 export const median = (x: Tensor, axis = -1, keep = false): Tensor => quantile(x, 0.5, axis, keep);

@@ -24,7 +24,9 @@ function oneHot(b: OnnxBuilder, channels: number, kernel: readonly number[], rev
  * than Pad, a Slice per tap and Concat.
  */
 export const emitUnfold = (b: OnnxBuilder, x: string, channels: number, w: Window, reverse = false): string =>
-  isIdentity(w) ? x : b.node('Conv', [x, oneHot(b, channels, w.kernel, reverse)], { ...onnxWindow(w), group: channels });
+  isIdentity(w)
+    ? x
+    : b.node('Conv', [x, oneHot(b, channels, w.kernel, reverse)], { ...onnxWindow(w), group: channels });
 
 interface Unfold extends Window {
   readonly size: readonly number[];
@@ -95,7 +97,8 @@ export const fold = (g: Tensor, { kernel, stride, dilation, begin, end, size }: 
 export function unfold(x: Tensor, kernel: readonly number[], options: WindowOptions = {}): Tensor {
   check(
     x.rank >= 3 && x.rank <= 5 && kernel.length === x.rank - 2,
-    () => `unfold: input ${formatShape(x.shape)} and kernel ${formatShape(kernel)}: expected [batch, channels, ...space] and one entry for each of 1 to 3 spatial axes`,
+    () =>
+      `unfold: input ${formatShape(x.shape)} and kernel ${formatShape(kernel)}: expected [batch, channels, ...space] and one entry for each of 1 to 3 spatial axes`,
   );
   const window = makeWindow('unfold', x.shape.slice(2), kernel, options);
   checkFits('unfold', x.shape.slice(2), window);

@@ -5,7 +5,11 @@ import { formatShape } from '../operator.ts';
  * Zeros around the spatial axes: one number for all sides, one per axis, or `[begin, end]` per axis. `'same'` gives
  * ⌈size / stride⌉ outputs with the odd zero at the end (`'sameLower'`: at the beginning), as ONNX `auto_pad`.
  */
-export type SpatialPadding = number | readonly (number | readonly [begin: number, end: number])[] | 'same' | 'sameLower';
+export type SpatialPadding =
+  | number
+  | readonly (number | readonly [begin: number, end: number])[]
+  | 'same'
+  | 'sameLower';
 
 export interface WindowOptions {
   /** Step between windows, one for all axes or one per axis. Default 1 (pooling: the kernel). */
@@ -44,7 +48,8 @@ export function perAxis(
   const list = typeof value === 'number' ? new Array<number>(rank).fill(value) : [...value];
   check(
     list.length === rank && list.every(v => Number.isInteger(v) && v >= least),
-    () => `${name}: ${what} ${JSON.stringify(value)}: expected integers ≥ ${least}, one or one for each of ${rank} spatial axes`,
+    () =>
+      `${name}: ${what} ${JSON.stringify(value)}: expected integers ≥ ${least}, one or one for each of ${rank} spatial axes`,
   );
   return list;
 }
@@ -77,11 +82,14 @@ export function makeWindow(
 
 /** Refuses windows that do not fit even once. */
 export function checkFits(name: string, size: readonly number[], w: Window): void {
-  check(outputSize(size, w).every(d => d > 0), () => {
-    const padded = size.map((n, i) => n + w.begin[i] + w.end[i]);
-    const spans = size.map((_, i) => span(w, i));
-    return `${name}: a window of ${formatShape(spans)} does not fit into ${formatShape(padded)} (padding included); pad more or use a smaller kernel or dilation`;
-  });
+  check(
+    outputSize(size, w).every(d => d > 0),
+    () => {
+      const padded = size.map((n, i) => n + w.begin[i] + w.end[i]);
+      const spans = size.map((_, i) => span(w, i));
+      return `${name}: a window of ${formatShape(spans)} does not fit into ${formatShape(padded)} (padding included); pad more or use a smaller kernel or dilation`;
+    },
+  );
 }
 
 /** The window attributes of ONNX `Conv` and its kin. */

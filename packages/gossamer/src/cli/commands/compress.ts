@@ -3,7 +3,7 @@ import { loadExecutable, writeFile } from '@gossamer/tensor';
 import { encodeOnnx } from '@gossamer/tensor/onnx';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Allocation } from '../../sparsity/allocation.ts';
-import { type Granularity, parseGranularity } from '../../sparsity/granularity.ts';
+import type { Granularity } from '../../sparsity/granularity.ts';
 import type { Mask } from '../../sparsity/mask.ts';
 import { sparsityReport } from '../../sparsity/report.ts';
 import { grouped, percent, quantity } from '../../text.ts';
@@ -24,6 +24,7 @@ import { checkDataInput, chooseWeights, type Difference, difference, finetune, p
 import { dataHelp, type LabelledData, normalizeHelp, openData } from '../data.ts';
 import { layerTable } from '../layer-table.ts';
 import { type ModelFile, openModel, type Shapes } from '../model-file.ts';
+import { pattern } from '../pattern.ts';
 import { listScores, scoreMethods } from '../scores.ts';
 import { withWeights } from '../write-back.ts';
 
@@ -38,7 +39,7 @@ interface Options extends CommonOptions {
   normalize?: string;
   samples: number;
   finetuneEpochs: number;
-  rate: number;
+  lr: number;
   batch: number;
   seed: number;
   sparse?: boolean;
@@ -72,7 +73,7 @@ export const command = define('compress', 'model.onnx --sparsity 0.9 --allocatio
     .option('--normalize <how>', normalizeHelp)
     .option('--samples <n>', 'training samples that scores from data look at', integer(1), 512)
     .option('--finetune-epochs <n>', 'epochs of training under the mask; needs --data', integer(0), 0)
-    .option('--rate <rate>', 'learning rate of the fine-tuning', positive, 0.01)
+    .option('--lr <rate>', 'learning rate of the fine-tuning', positive, 0.01)
     .option('--batch <n>', 'samples of a batch', integer(1), 64)
     .option('--seed <n>', 'seed of everything random', integer(0), 0)
     .option('--sparse', 'write pruned weights as sparse_initializer: smaller from 67 % sparsity on')
@@ -154,14 +155,6 @@ async function run(path: string, options: Options): Promise<void> {
       ...(file.untraced !== undefined ? [`FLOPs are not known: ${file.untraced}`] : []),
     ].join('\n'),
   );
-}
-
-function pattern(text: string): Granularity {
-  try {
-    return parseGranularity(text);
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
 }
 
 function minimum(text: string): number | `${number}%` {

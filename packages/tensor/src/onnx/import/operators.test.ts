@@ -327,6 +327,39 @@ const table: Record<string, Case[]> = {
   GlobalMaxPool: [{ feeds: [x3] }],
   LpPool: [{ feeds: [x4], attributes: { kernel_shape: ints([3, 2]), pads: ints([1, 0, 1, 0]), p: int(3) } }],
   GlobalLpPool: [{ feeds: [x4], attributes: { p: int(2) } }],
+  // Interpolation
+  Upsample: [
+    { feeds: [x4], attributes: { scales: floatList([1, 1, 2, 3]) }, opset: 7 },
+    { feeds: [x4], constants: [floats([1, 1, 2, 2])], attributes: { mode: string('linear') }, opset: 9 },
+  ],
+  Resize: [
+    { feeds: [x4], constants: [floats([1, 1, 2, 2])], opset: 10 },
+    { feeds: [x4], constants: [floats([]), floats([1, 1, 0.6, 1.5])], opset: 11 },
+    ...['half_pixel', 'pytorch_half_pixel', 'align_corners', 'asymmetric'].flatMap(coordinates =>
+      ['nearest', 'linear', 'cubic'].map(mode => ({
+        feeds: [x4],
+        constants: [null, null, array([2, 3, 8, 4])],
+        attributes: { mode: string(mode), coordinate_transformation_mode: string(coordinates) },
+        opset: 13,
+      })),
+    ),
+    ...['round_prefer_ceil', 'floor', 'ceil'].map(mode => ({
+      feeds: [x4],
+      constants: [null, floats([1, 1, 1.7, 0.8])],
+      attributes: { nearest_mode: string(mode) },
+    })),
+    {
+      feeds: [x4],
+      constants: [null, null, array([7, 9])],
+      attributes: { axes: ints([2, 3]), mode: string('linear') },
+      opset: 18,
+    },
+    { feeds: [randn([4, 5])], constants: [null, floats([2, 1.5])], attributes: { mode: string('linear') }, opset: 13 },
+  ],
+  GridSample: ['zeros', 'border', 'reflection'].map(padding => ({
+    feeds: [x4, randn([2, 4, 3, 2], 6, 0.8)],
+    attributes: { padding_mode: string(padding), align_corners: int(padding === 'border' ? 1 : 0) },
+  })),
   // Normalisation
   BatchNormalization: [9, 15].map(opset => ({
     feeds: [x4],

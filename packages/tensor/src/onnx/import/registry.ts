@@ -11,6 +11,7 @@ import * as pool from './pool.ts';
 import * as quantize from './quantize.ts';
 import * as recurrent from './recurrent.ts';
 import * as reduce from './reduce.ts';
+import * as resize from './resize.ts';
 import * as shape from './shape.ts';
 
 /** In every module each export is the ONNX operator of its name. */
@@ -26,6 +27,7 @@ const standard: Record<string, Import> = {
   ...quantize,
   ...recurrent,
   ...reduce,
+  ...resize,
   ...shape,
 };
 
