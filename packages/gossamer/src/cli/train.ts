@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { check, GossamerError, Random, type Spec, writeFile, writeOnnx, writeSafetensors } from '@gossamer/tensor';
+import { check, GossamerError, type Spec, writeFile, writeOnnx, writeSafetensors } from '@gossamer/tensor';
 import type { DataLoader } from '../data/loader.ts';
 import { horizontalFlip, randomCrop } from '../data/transforms.ts';
 import { findMethod } from '../methods/method.ts';

@@ -209,9 +209,9 @@ export function adaptiveAveragePool(x: Tensor, size: number | readonly number[])
     );
   const matrices = target.map((d, i) => {
     const m = axisMatrix(d, x.shape[i + 2]);
-    parts(m.columns, d).forEach(([from, to], o) =>
-      m.data.fill(1 / (to - from), o * m.columns + from, o * m.columns + to),
-    );
+    for (const [o, [from, to]] of parts(m.columns, d).entries()) {
+      m.data.fill(1 / (to - from), o * m.columns + from, o * m.columns + to);
+    }
     return m;
   });
   return mapAxes(x, matrices);

@@ -11,13 +11,13 @@ import {
   list,
   nonNegative,
   Output,
-  pattern,
   positive,
   share,
   UsageError,
 } from '../command.ts';
 import { dataHelp, normalizeHelp } from '../data.ts';
 import { layerTable } from '../layer-table.ts';
+import { pattern } from '../pattern.ts';
 import {
   fromFlags,
   fromRecipe,

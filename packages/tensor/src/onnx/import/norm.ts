@@ -1,6 +1,6 @@
 /** Normalisations. */
 import { formatShape, normalizeAxes } from '../../operator.ts';
-import { batchNorm, batchNormInference, instanceNorm } from '../../ops/batchNorm.ts';
+import { batchNorm, batchNormInference } from '../../ops/batchNorm.ts';
 import * as ops from '../../ops/norms.ts';
 import { Parameter } from '../../parameter.ts';
 import type { Tensor } from '../../tensor.ts';
@@ -63,7 +63,11 @@ export const BatchNormalization: Import = call => {
 };
 
 export const InstanceNormalization: Import = call =>
-  instanceNorm(call.tensor(0), call.tensor(1), call.tensor(2), { eps: call.float('epsilon', 1e-5) });
+  ops.instanceNorm(call.tensor(0), {
+    weight: call.tensor(1),
+    bias: call.tensor(2),
+    eps: call.float('epsilon', 1e-5),
+  });
 
 /** Scale and bias belong to groups in operator set 18 to 20, to channels from 21 on. */
 export const GroupNormalization: Import = call => {
