@@ -17,6 +17,7 @@ export interface CommonOptions {
 /** A command with the options that all have; `example` is shown in its help. */
 export function command(name: string, example: string, define: (command: Command) => Command): Command {
   return define(new Command(name))
+    .optionsGroup('Options:')
     .option('--json', 'print one JSON value and nothing else')
     .option('-q, --quiet', 'no progress, no notes')
     .option('--debug', 'print the stack of an error')

@@ -10,6 +10,7 @@ export function layerTable(report: SparsityReport, { flops = true }: { flops?: b
     bar(row.density, 20),
     ...(flops ? [quantity(row.flopsDense), quantity(row.flopsSparse)] : []),
   ];
+  if (report.layers.length === 0) return 'no weights that could be pruned';
   const heads = ['layer', 'kind', 'shape', 'parameters', 'non-zero', 'density', ''];
   const { layers, total, collapsed, starved } = report;
   return [

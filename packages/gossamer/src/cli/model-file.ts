@@ -32,15 +32,16 @@ export async function openModel(path: string, shapes: Shapes = {}): Promise<Mode
   const onnx = await readOnnx(path);
   const { size } = await stat(path);
   const file = { path, bytes: size, onnx };
-  checkNames(path, onnx, shapes);
+  checkShapes(path, onnx, shapes);
+  let inputs: readonly Input[] = [];
   try {
-    const inputs = resolveInputs(path, onnx, shapes);
+    inputs = resolveInputs(path, onnx, shapes);
     const module = new GraphModule(onnx);
     const found = await modelLayers(module, inputs);
     return { ...file, inputs, layers: found.layers, traced: { module, found } };
   } catch (error) {
     if (!(error instanceof GossamerError) || error instanceof FormatError) throw error;
-    return { ...file, inputs: [], layers: staticLayers(onnx), untraced: error.message };
+    return { ...file, inputs, layers: staticLayers(onnx), untraced: error.message };
   }
 }
 
@@ -48,10 +49,17 @@ export async function openModel(path: string, shapes: Shapes = {}): Promise<Mode
 export const fedInputs = ({ graph }: OnnxModel): OnnxValue[] =>
   graph.inputs.filter(i => !graph.initializers.has(i.name));
 
-function checkNames(path: string, onnx: OnnxModel, shapes: Shapes): void {
-  const names = fedInputs(onnx).map(i => i.name);
-  for (const name of Object.keys(shapes)) {
-    check(names.includes(name), `--shape ${name}=…: ${path} has no such input; its inputs are ${names.join(', ')}`);
+/** Refuses a --shape for an input that is not there or has other sizes. */
+function checkShapes(path: string, onnx: OnnxModel, shapes: Shapes): void {
+  const inputs = fedInputs(onnx);
+  for (const [name, given] of Object.entries(shapes)) {
+    const input = inputs.find(i => i.name === name);
+    const names = inputs.map(i => i.name).join(', ');
+    check(input, `--shape ${name}=${given}: ${path} has no such input; its inputs are ${names}`);
+    const { shape } = input;
+    const fits =
+      !shape || (given.length === shape.length && shape.every((d, i) => typeof d !== 'number' || d === given[i]));
+    check(fits, () => `--shape ${name}=${given}: ${path} wants ${formatDimensions(shape)}`);
   }
 }
 
@@ -62,11 +70,6 @@ export function resolveInputs(path: string, onnx: OnnxModel, shapes: Shapes = {}
     const given = shapes[name];
     const hint = `give it with --shape ${name}=…`;
     check(given || shape, `${path}: the shape of input ${name} is not in the file: ${hint}`);
-    const fits =
-      !given ||
-      !shape ||
-      (given.length === shape.length && shape.every((d, i) => typeof d !== 'number' || d === given[i]));
-    check(fits, () => `--shape ${name}=${given}: ${path} wants ${formatDimensions(shape!)}`);
     const sizes = (given ?? shape!).map((d, axis) => {
       if (typeof d === 'number') return d;
       check(axis === 0, `${path}: input ${name} ${formatDimensions(shape!)} has a free size (axis ${axis}): ${hint}`);

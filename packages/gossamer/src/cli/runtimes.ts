@@ -1,5 +1,13 @@
 import { availableParallelism } from 'node:os';
-import { arrayType, GossamerError, type NDArray, type Random, sizeOf, type TypedArray } from '@gossamer/tensor';
+import {
+  arrayType,
+  type DType,
+  GossamerError,
+  type NDArray,
+  type Random,
+  sizeOf,
+  type TypedArray,
+} from '@gossamer/tensor';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
 
 /** The part of the ONNX Runtime packages that timing needs; both have it. */
@@ -63,7 +71,7 @@ const engine = (runtime: Engine['runtime'], ort: Runtime, threads: number): Engi
     const inputs = Object.fromEntries(
       Object.entries(feeds).map(([name, { dtype, data, shape }]) => [
         name,
-        new ort.Tensor(dtype as 'float32', data as Float32Array, shape),
+        new ort.Tensor(dtype as 'float32', forRuntime(dtype, data) as Float32Array, shape),
       ]),
     );
     return {
@@ -77,6 +85,12 @@ const engine = (runtime: Engine['runtime'], ort: Runtime, threads: number): Engi
     };
   },
 });
+
+/** float16 is raw bits here, and a Float16Array there. */
+const forRuntime = (dtype: DType, data: TypedArray): unknown => {
+  const { Float16Array } = globalThis as unknown as { Float16Array: new (buffer: ArrayBufferLike) => unknown };
+  return dtype === 'float16' ? new Float16Array(data.slice().buffer) : data;
+};
 
 /** Inputs to run a model on where none are given: normal numbers, and zeros where integers are wanted. */
 export function randomFeeds(

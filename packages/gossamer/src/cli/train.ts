@@ -65,14 +65,7 @@ export interface TrainFlags {
 /** A classification from flags. */
 export async function fromFlags(flags: TrainFlags): Promise<TrainerOptions> {
   const { epochs, batch: batchSize, seed } = flags;
-  check(Object.hasOwn(models, flags.model), () => {
-    return `--model ${flags.model}: no such model; there are ${Object.keys(models).join(', ')}`;
-  });
-  const { input, classes: known } = models[flags.model];
-  check(
-    input.dtype === 'float32' && known !== null,
-    `--model ${flags.model}: is no classifier of images; train it from a recipe`,
-  );
+  const { input } = models[flags.model];
   const data = await openData(flags.data, flags.normalize, { dtype: input.dtype, shape: [1, ...input.shape] });
   const model = createModel(flags.model, { classes: data.classes, width: flags.width, seed });
   const augmented = flags.augment

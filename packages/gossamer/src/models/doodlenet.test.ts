@@ -24,11 +24,7 @@ const drawings: Record<string, readonly Stroke[]> = {
     [-12, -8, 0, 2],
     [0, 2, 12, -8],
   ],
-  ladder: [
-    [-5, -12, -5, 12],
-    [5, -12, 5, 12],
-    ...[-8, -4, 0, 4, 8].map((y): Stroke => [-5, y, 5, y]),
-  ],
+  ladder: [[-5, -12, -5, 12], [5, -12, 5, 12], ...[-8, -4, 0, 4, 8].map((y): Stroke => [-5, y, 5, y])],
 };
 
 /** Lines of two pixels, with soft edges. */

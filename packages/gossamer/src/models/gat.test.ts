@@ -67,10 +67,25 @@ describe('GAT', () => {
     await checkSeeds(make, model);
   });
 
-  it('exports with the adjacency as input', async () => {
+  it('exports: the graph is part of the file, or an input', async () => {
     const model = make(new Random(1)).eval();
-    const adjacency = await denseAdjacency(edges(list), 5);
-    await checkExport(model, { x: randn([5, 6]), adjacency }, null);
+    const [x, graph] = [randn([5, 6]), edges(list)];
+    await checkExport(model, [{ x, adjacency: await denseAdjacency(graph, 5) }], { batch: null });
+    await checkExport(model, [{ x }], { batch: null, forward: t => model.forward(t, graph) });
+  });
+
+  it('scales attention by the weights of edges, along edges and by matrix', async () => {
+    const conv = new GATConv(6, 2, { heads: 2, random: new Random(2) }).eval();
+    const x = randn([5, 6]);
+    const plain = await conv.forward(x, edges(list)).data();
+    const halved = edges(list, new Float32Array(list.shape[1]).fill(0.5));
+    const y = await conv.forward(x, halved).data();
+    expectClose(
+      y,
+      plain.map(v => v / 2),
+      1e-6,
+    );
+    expectClose(await conv.forward(x, await denseAdjacency(halved, 5)).data(), y, 1e-6);
   });
 
   it('gives a node without edges its bias', async () => {

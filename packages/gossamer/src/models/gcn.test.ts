@@ -49,7 +49,9 @@ describe('GCN', () => {
   it('exports: the graph is part of the file, or an input', async () => {
     const model = make(new Random(1)).eval();
     const x = randn([5, 6]);
-    await checkExport(model, { x, adjacency: await denseAdjacency(normalizedEdges(list, 5), 5) }, null);
+    const graph = normalizedEdges(list, 5);
+    await checkExport(model, [{ x, adjacency: await denseAdjacency(graph, 5) }], { batch: null });
+    await checkExport(model, [{ x }], { batch: null, forward: t => model.forward(t, graph) });
   });
 
   it('drops features in training only', async () => {

@@ -50,6 +50,7 @@ export async function generate(
   { maxTokens = 100, seed = 0, stop = [], onToken, ...sampling }: GenerateOptions = {},
 ): Promise<number[]> {
   const total = prompt.length + maxTokens;
+  check(Number.isInteger(maxTokens) && maxTokens >= 0, () => `generate: maxTokens ${maxTokens}: expected 0 or more`);
   check(prompt.length > 0, 'generate: the prompt is empty; start with the token for the beginning of a text');
   check(
     total <= model.context,

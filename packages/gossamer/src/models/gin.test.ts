@@ -1,9 +1,9 @@
-import { concat, gradients, type NDArray, Random, realize, tensor } from '@gossamer/tensor';
+import { concat, gradients, type NDArray, Random, realize, type Tensor, tensor } from '@gossamer/tensor';
 import { randn } from '@gossamer/tensor/testing';
 import { describe, expect, it } from 'vitest';
 import { GIN } from './gin.ts';
 import { edges } from './graph.ts';
-import { checkSeeds, expectClose, shapesOf } from './testing.ts';
+import { checkExport, checkSeeds, expectClose, shapesOf } from './testing.ts';
 
 const make = (random: Random): GIN => new GIN({ inputs: 4, classes: 2, hidden: 5, layers: 2, random });
 const undirected = (pairs: [number, number][], shift = 0): NDArray => {
@@ -78,5 +78,12 @@ describe('GIN', () => {
     await realize(...sizes);
     for (const [i, size] of sizes.entries()) expect(await size.item(), String(i)).toBeGreaterThan(0);
     await checkSeeds(make, model);
+  });
+
+  it('exports with its graphs', async () => {
+    const model = make(new Random(1)).eval();
+    const [graph, graphOf] = [edges(undirected(path)), tensor(Int32Array.of(0, 0, 1))];
+    const forward = (x: Tensor): Tensor => model.forward(x, graph, graphOf, 2);
+    await checkExport(model, [{ x: randn([3, 4]) }], { batch: null, forward });
   });
 });

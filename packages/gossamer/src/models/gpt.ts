@@ -1,6 +1,7 @@
 import { arange, check, gather, linear, Random, scaledDotProductAttention, type Tensor } from '@gossamer/tensor';
 import { Dropout } from '../nn/dropout.ts';
 import { Embedding } from '../nn/embedding.ts';
+import { inEvalMode } from '../nn/export.ts';
 import { normalOf, zerosOf } from '../nn/init.ts';
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
@@ -166,9 +167,9 @@ export class GPT extends Module implements CachedLanguageModel {
     return this.logits(this.transformer.forward(ids, this.transformer.wpe.weight.slice(0, 0, tokens)));
   }
 
-  /** The tokens that follow `prompt`. */
+  /** The tokens that follow `prompt`; dropout is off meanwhile. */
   generate(prompt: ArrayLike<number>, options: GenerateOptions = {}): Promise<number[]> {
-    return generate(this, prompt, options);
+    return inEvalMode(this, () => generate(this, prompt, options));
   }
 
   continueFrom(ids: Tensor, start: Tensor, cache: KeyValueCache): Tensor {

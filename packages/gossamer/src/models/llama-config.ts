@@ -1,4 +1,4 @@
-import { check, FormatError, GossamerError, type Tensor, tensor } from '@gossamer/tensor';
+import { check, FormatError, type Tensor, tensor } from '@gossamer/tensor';
 
 /** Frequencies stretched for longer contexts: all of them, or the slow ones as in Llama 3.1. */
 export type RopeScaling =
@@ -145,26 +145,4 @@ function scaled(frequency: number, scaling: RopeScaling | undefined): number {
   const turns = (originalContext * frequency) / (2 * Math.PI);
   const blend = Math.min(1, Math.max(0, (turns - low) / (high - low)));
   return frequency * (blend + (1 - blend) / factor);
-}
-
-/** A JSON file of a model's folder; undefined if it may be missing and is. */
-export async function readJson(folder: string | URL, file: string, { optional = false } = {}): Promise<unknown> {
-  const [{ readFile }, { join }, { fileURLToPath }] = await Promise.all([
-    import('node:fs/promises'),
-    import('node:path'),
-    import('node:url'),
-  ]);
-  const path = join(folder instanceof URL ? fileURLToPath(folder) : folder, file);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if (optional && (cause as { code?: string }).code === 'ENOENT') return undefined;
-    throw new GossamerError(`${path}: cannot be read: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new FormatError(`${path}: not valid JSON: ${(cause as Error).message}`, { cause });
-  }
 }

@@ -21,10 +21,9 @@ import {
   type FullLlamaConfig,
   type LlamaConfig,
   llamaConfigFromJson,
-  readJson,
   rotationTables,
 } from './llama-config.ts';
-import { initialize, loadPretrained } from './weights.ts';
+import { initialize, loadPretrained, readJson } from './weights.ts';
 
 export interface LlamaOptions extends LlamaConfig {
   /** Default `new Random(0)`. */

@@ -42,5 +42,7 @@ describe('createModel', () => {
     expect(() => createModel('alexnet')).toThrow(GossamerError);
     expect(() => createModel('alexnet')).toThrow("no model 'alexnet'; there are lenet-300-100, lenet-5");
     expect(() => createModel('toString')).toThrow('no model');
+    expect(() => createModel('squeezenet', { width: 2 })).toThrow('the width of squeezenet cannot be chosen');
+    expect(() => createModel('style-transfer', { classes: 2 })).toThrow('style-transfer has no classes');
   });
 });

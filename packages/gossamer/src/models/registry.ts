@@ -29,8 +29,10 @@ export interface ModelEntry {
   readonly description: string;
   /** One input without its batch axis. */
   readonly input: { readonly dtype: DType; readonly shape: readonly number[] };
-  /** Default number of classes (or tokens); null where the output is no classification. */
+  /** Default number of classes (or tokens); null where the output is no classification and has no such option. */
   readonly classes: number | null;
+  /** False where the width cannot be chosen. Default true. */
+  readonly scalable?: false;
   create(options: { classes?: number; width?: number; random: Random }): Module;
 }
 
@@ -136,18 +138,21 @@ export const models: Readonly<Record<string, ModelEntry>> = {
     description: 'SqueezeNet v1.0, loads Caffe names',
     input: image(3, 227),
     classes: 1000,
+    scalable: false,
     create: ({ classes, random }) => new SqueezeNet({ classes, random }),
   },
   'tiny-darknet': {
     description: 'Tiny Darknet, loads Keras names',
     input: image(3, 224),
     classes: 1000,
+    scalable: false,
     create: ({ classes, random }) => new TinyDarknet({ classes, random }),
   },
   doodlenet: {
     description: 'DoodleNet for 28×28 drawings, loads Keras names',
     input: image(1, 28),
     classes: 345,
+    scalable: false,
     create: ({ classes, random }) => new DoodleNet({ classes, random }),
   },
   'style-transfer': {
@@ -161,12 +166,15 @@ export const models: Readonly<Record<string, ModelEntry>> = {
 /**
  * A model by its name in {@link models}, newly initialised.
  *
- * @throws a GossamerError that lists the names if there is no such model, or if it has no such option
+ * @throws a GossamerError that lists the names if there is no such model, or if it has no option that is given
  */
 export function createModel(name: string, { classes, width, seed = 0 }: CreateOptions = {}): Module {
   check(
     Object.hasOwn(models, name),
     () => `createModel: no model '${name}'; there are ${Object.keys(models).join(', ')}`,
   );
-  return models[name].create({ classes, width, random: new Random(seed) });
+  const entry = models[name];
+  check(classes === undefined || entry.classes !== null, () => `createModel: ${name} has no classes to choose`);
+  check(width === undefined || entry.scalable !== false, () => `createModel: the width of ${name} cannot be chosen`);
+  return entry.create({ classes, width, random: new Random(seed) });
 }

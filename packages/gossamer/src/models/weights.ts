@@ -1,5 +1,6 @@
 import {
   check,
+  FormatError,
   GossamerError,
   type NDArray,
   openSafetensors,
@@ -71,6 +72,28 @@ export async function loadPretrained<M extends Module>(
 export async function storedShapes(source: string | URL): Promise<ReadonlyMap<string, readonly number[]>> {
   await using file = await openSafetensors(source);
   return new Map(file.names().map(name => [name, file.info(name).shape]));
+}
+
+/** A JSON file of a model's folder; undefined if it may be missing and is. */
+export async function readJson(folder: string | URL, file: string, { optional = false } = {}): Promise<unknown> {
+  const [{ readFile }, { join }, { fileURLToPath }] = await Promise.all([
+    import('node:fs/promises'),
+    import('node:path'),
+    import('node:url'),
+  ]);
+  const path = join(folder instanceof URL ? fileURLToPath(folder) : folder, file);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if (optional && (cause as { code?: string }).code === 'ENOENT') return undefined;
+    throw new GossamerError(`${path}: cannot be read: ${(cause as Error).message}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(`${path}: not valid JSON: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function convert(array: NDArray, { name, convert }: Stored, file: string): Tensor {

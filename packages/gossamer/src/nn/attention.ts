@@ -6,9 +6,9 @@ import {
   Random,
   rotaryEmbedding,
   scaledDotProductAttention,
+  split,
   type Tensor,
 } from '@gossamer/tensor';
-import { cut } from './cut.ts';
 import { Dropout } from './dropout.ts';
 import { xavierUniform, zerosOf } from './init.ts';
 import { type LayerOptions, Linear } from './linear.ts';
@@ -95,10 +95,10 @@ export class MultiheadAttention extends Module {
   /** One product for q, k and v where they read the same input. */
   #project(query: Tensor, key: Tensor, value: Tensor): Tensor[] {
     if (query === key && key === value) {
-      return cut(linear(query, this.inProjWeight, this.inProjBias), this.#rows, 2);
+      return split(linear(query, this.inProjWeight, this.inProjBias), this.#rows, 2);
     }
-    const weights = cut(this.inProjWeight, this.#rows, 0);
-    const biases = this.inProjBias && cut(this.inProjBias, this.#rows, 0);
+    const weights = split(this.inProjWeight, this.#rows, 0);
+    const biases = this.inProjBias && split(this.inProjBias, this.#rows, 0);
     return [query, key, value].map((x, i) => linear(x, weights[i], biases?.[i]));
   }
 }

@@ -30,6 +30,7 @@ export {
 export { ChannelDropout, Dropout, type DropoutOptions, DropPath } from './dropout.ts';
 export { Embedding, type EmbeddingOptions } from './embedding.ts';
 export { exportModel, inEvalMode } from './export.ts';
+export { GraphModule } from './graph-module.ts';
 export * as init from './init.ts';
 export { type LayerOptions, Linear } from './linear.ts';
 export {

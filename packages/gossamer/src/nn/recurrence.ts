@@ -1,5 +1,4 @@
-import { check, concat, formatShape, linear, multiOperator, stack, type Tensor } from '@gossamer/tensor';
-import { cut } from './cut.ts';
+import { check, concat, formatShape, linear, multiOperator, split, stack, type Tensor } from '@gossamer/tensor';
 
 /**
  * Whole sequences through one recurrent layer. Forwards they are ONNX's LSTM and GRU; backwards everything but the
@@ -7,10 +6,10 @@ import { cut } from './cut.ts';
  */
 
 /** Pieces along the last axis. */
-const columns = (x: Tensor, ...lengths: number[]): Tensor[] => cut(x, lengths, x.rank - 1);
+const columns = (x: Tensor, ...lengths: number[]): Tensor[] => split(x, lengths, -1);
 
 /** The slices along the first axis. */
-export const steps = (x: Tensor): Tensor[] => cut(x, new Array<number>(x.shape[0]).fill(1), 0).map(t => t.squeeze(0));
+export const steps = (x: Tensor): Tensor[] => split(x, x.shape[0]).map(t => t.squeeze(0));
 
 /** What was there before each step: [t, n, h] moved by one step behind its start [n, h]. */
 const delayed = (x: Tensor, start: Tensor): Tensor => concat([start.unsqueeze(0), x.slice(0, 0, x.shape[0] - 1)]);

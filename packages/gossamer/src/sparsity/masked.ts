@@ -1,14 +1,16 @@
 import { type NDArray, Parameter, type Tensor } from '@gossamer/tensor';
 import type { Optimizer } from '../optim/index.ts';
-import type { Layer } from './layer.ts';
-import { maskable } from './layer.ts';
+import { type Layer, maskable, type Selection } from './layer.ts';
 import { Mask } from './mask.ts';
 import { refreshLayers } from './model.ts';
 import type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';
 
 export interface MaskedOptions {
-  /** Layers left dense: names, kinds, `first`, `last`, wildcards (see {@link maskable}). Default none. */
-  readonly exclude?: readonly string[];
+  /**
+   * Layers left dense: names, kinds, `first`, `last`, wildcards (see {@link maskable}), or a function that says so when
+   * the layers are known. Default none.
+   */
+  readonly exclude?: readonly string[] | ((layers: readonly Layer[]) => readonly string[]);
   /**
    * What a masked weight's stored value does. `kept` (default): it stays as it was when it was masked, so that it can
    * return with that value. `zero`: it is set to zero at every step, so that it returns as zero.
@@ -27,6 +29,7 @@ export abstract class MaskedSparsifier implements Sparsifier {
   readonly #options: Required<MaskedOptions>;
   readonly #masks = new Map<Parameter, Parameter>();
   #names = new Map<string, Parameter>();
+  #selection: Selection | undefined;
   #mask: Mask | undefined;
 
   constructor({ exclude = [], stored = 'kept', maskState = true }: MaskedOptions = {}) {
@@ -37,9 +40,15 @@ export abstract class MaskedSparsifier implements Sparsifier {
     return this.#mask;
   }
 
+  get selection(): Selection | undefined {
+    return this.#selection;
+  }
+
   /** Starts from dense masks. A method that starts sparse overrides this, calls it first and then `setMask`. */
   async prepare({ layers }: Training): Promise<void> {
-    const chosen = maskable(layers.layers, this.#options.exclude).layers;
+    const { exclude } = this.#options;
+    this.#selection = maskable(layers.layers, typeof exclude === 'function' ? exclude(layers.layers) : exclude);
+    const chosen = this.#selection.layers;
     this.#masks.clear();
     this.#names = new Map();
     for (const { name, shape, values } of chosen) {

@@ -142,6 +142,14 @@ function useOf(node: Node, position: number, batch: number): Use | undefined {
       const positions = node.inputs[0].size / node.inputs[0].shape[1] / batch;
       return { kind: 'conv', outAxis: 1, inAxis: 0, positions };
     }
+    case 'lstm':
+    case 'gru': {
+      // x [time, batch, in], then the weights of the input and of the state.
+      const [time, n] = node.inputs[0].shape;
+      return position === 1 || position === 2
+        ? { kind: 'recurrent', outAxis: 0, inAxis: 1, positions: (time * n) / batch }
+        : undefined;
+    }
     case 'embedding':
     case 'gather':
       return position === 0 && weight.shape.length === 2 && (attributes.axis ?? 0) === 0

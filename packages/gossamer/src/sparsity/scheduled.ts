@@ -1,10 +1,11 @@
-import { Random } from '@gossamer/tensor';
+import { check, Random } from '@gossamer/tensor';
 import type { Layer } from './layer.ts';
+import { Mask } from './mask.ts';
 import { type MaskedOptions, MaskedSparsifier } from './masked.ts';
 import { type PruneOptions, prune } from './prune.ts';
 import { type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
 import { gradientWeight, magnitude, randomScore } from './score.ts';
-import type { Training } from './sparsifier.ts';
+import type { SparsifierState, Training } from './sparsifier.ts';
 
 /** Importance of every element of a layer, higher stays; looked up once per mask update. */
 export type Scorer = (training: Training) => Promise<(layer: Layer) => Float32Array> | ((layer: Layer) => Float32Array);
@@ -28,16 +29,32 @@ export const scorers = {
 export interface ScheduledPruningOptions
   extends MaskedOptions,
     Omit<ScheduleOptions, 'final' | 'trainingSteps'>,
-    Omit<PruneOptions, 'sparsity' | 'within'> {
+    Omit<PruneOptions, 'sparsity' | 'fixed' | 'within'> {
   /**
    * Sparsity at the end of the schedule. The schedule's `end` is by default at two thirds of the training, while the
    * learning rate can still repair what pruning breaks.
    */
   readonly sparsity: number;
+  /**
+   * Final sparsities of single layers, by name. Each gets there by a schedule of its own; what the other layers lose does
+   * not depend on it.
+   */
+  readonly overrides?: Readonly<Record<string, number>>;
   /** Default magnitude. */
   readonly score?: Scorer;
   /** Whether masked weights compete again at every update (default), or masks are nested. */
   readonly regrow?: boolean;
+}
+
+/** What one mask update did. */
+export interface MaskUpdate {
+  readonly step: number;
+  /** Where the schedule stands, s_t. */
+  readonly target: number;
+  /** Share of the masked layers' weights that is gone. */
+  readonly sparsity: number;
+  /** Live weights of each masked layer. */
+  readonly nonzeros: Readonly<Record<string, number>>;
 }
 
 /**
@@ -48,35 +65,79 @@ export class ScheduledPruning extends MaskedSparsifier {
   readonly name: string = 'scheduled-pruning';
   readonly #o: ScheduledPruningOptions;
   #schedule: SparsitySchedule | undefined;
+  #overrides = new Map<string, SparsitySchedule>();
+  #log: readonly MaskUpdate[] = [];
 
+  /** Throws a GossamerError for a schedule that no training could follow. */
   constructor(options: ScheduledPruningOptions) {
     super(options);
     this.#o = options;
+    const { start = 0, every = 100, end = start + Math.max(1, every) } = options;
+    this.#schedules(end);
   }
 
   get schedule(): SparsitySchedule | undefined {
     return this.#schedule;
   }
 
+  /** All mask updates so far. */
+  get log(): readonly MaskUpdate[] {
+    return this.#log;
+  }
+
   override async prepare(training: Training): Promise<void> {
     await super.prepare(training);
-    const { sparsity: final, start = 0, end = Math.max(start + 1, Math.round((training.steps * 2) / 3)) } = this.#o;
-    this.#schedule = sparsitySchedule({ ...this.#o, final, start, end, trainingSteps: training.steps });
+    const { start = 0, end = Math.max(start + 1, Math.round((training.steps * 2) / 3)) } = this.#o;
+    const { schedule, overrides } = this.#schedules(end, training.steps);
+    const { names } = this.mask!;
+    for (const name of overrides.keys()) {
+      check(names.includes(name), () => `override of '${name}': no such layer; masked are ${names.join(', ')}`);
+    }
+    this.#schedule = schedule;
+    this.#overrides = overrides;
+    this.#log = [];
   }
 
   async update(training: Training): Promise<void> {
     const { step } = training;
-    if (!this.#schedule!.isUpdate(step)) return;
+    const schedule = this.#schedule!;
+    if (![schedule, ...this.#overrides.values()].some(s => s.isUpdate(step))) return;
     const { score = scorers.magnitude, regrow = true, granularity = 'element' } = this.#o;
+    const options = { ...this.#o, granularity, ...(!regrow && { within: this.mask! }) };
+    const scores = await score(training);
     const layers = await this.maskedLayers(training);
-    const sparsity = this.#schedule!.at(step);
-    this.setMask(
-      prune(layers, await score(training), {
-        ...this.#o,
-        granularity,
-        sparsity,
-        ...(!regrow && { within: this.mask! }),
-      }),
-    );
+    const target = schedule.at(step);
+    const own = layers.filter(l => this.#overrides.has(l.name));
+    const others = layers.filter(l => !this.#overrides.has(l.name));
+    const entries = [
+      ...(others.length > 0 ? prune(others, scores, { ...options, sparsity: target }).entries() : []),
+      ...own.flatMap(l => [
+        ...prune([l], scores, { ...options, sparsity: this.#overrides.get(l.name)!.at(step) }).entries(),
+      ]),
+    ];
+    const mask = new Mask(entries);
+    this.setMask(mask);
+    const nonzeros = Object.fromEntries(layers.map(l => [l.name, mask.kept(l.name)]));
+    this.#log = [...this.#log, { step, target, sparsity: mask.sparsity(), nonzeros }];
+  }
+
+  override state(): SparsifierState {
+    return { ...super.state(), json: this.#log };
+  }
+
+  override restore(state: SparsifierState): void {
+    super.restore(state);
+    this.#log = state.json as readonly MaskUpdate[];
+  }
+
+  #schedules(end: number, trainingSteps?: number) {
+    const { sparsity, overrides = {} } = this.#o;
+    // Rounds end where their rate says.
+    const until = this.#o.kind === 'iterative' ? {} : { end };
+    const to = (final: number) => sparsitySchedule({ ...this.#o, ...until, final, trainingSteps });
+    return {
+      schedule: to(sparsity),
+      overrides: new Map(Object.entries(overrides).map(([name, final]) => [name, to(final)])),
+    };
   }
 }

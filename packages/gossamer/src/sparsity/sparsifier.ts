@@ -1,6 +1,7 @@
 import type { NDArray, Parameter, Random, Tensor } from '@gossamer/tensor';
 import type { Module } from '../nn/module.ts';
 import type { Optimizer } from '../optim/index.ts';
+import type { Selection } from './layer.ts';
 import type { Mask } from './mask.ts';
 import type { ModelLayers } from './model.ts';
 
@@ -37,6 +38,8 @@ export interface Sparsifier {
   readonly name: string;
   /** What is alive now, if the method has masks. */
   readonly mask: Mask | undefined;
+  /** After `prepare`: which layers the method acts on and which it leaves dense; the trainer prints the latter. */
+  readonly selection?: Selection | undefined;
   /** Called once before training (also before a resume): looks at the layers, makes masks. */
   prepare(training: Training): Promise<void>;
   /** The weight that the model computes with in place of the stored one. */

@@ -6,8 +6,10 @@ import { clipByGlobalNorm } from '../optim/clip.ts';
 import type { EMA } from '../optim/ema.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import { constantSchedule, type RateSchedule } from '../optim/schedule.ts';
+import type { Selection } from '../sparsity/layer.ts';
 import { modelLayers } from '../sparsity/model.ts';
 import type { Sparsifier, Training } from '../sparsity/sparsifier.ts';
+import { percent } from '../text.ts';
 import { type Checkpoint, latestCheckpoint, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { effectiveWeights, evaluator, type Metrics } from './evaluate.ts';
 import { MetricsLog } from './metrics-log.ts';
@@ -124,7 +126,10 @@ export class Trainer {
         return new Map(await Promise.all(Object.entries(result).map(async ([n, g]) => [n, await g.data()] as const)));
       },
     });
-    for (const s of this.#sparsifiers) await s.prepare(at(0));
+    for (const s of this.#sparsifiers) {
+      await s.prepare(at(0));
+      if (s.selection && s.selection.excluded.length > 0) progress.log(denseLayers(s.name, s.selection));
+    }
 
     let done = 0;
     let history: TrainingResult['history'] = [];
@@ -299,6 +304,12 @@ export class Trainer {
     train.restore(saved.loader as never);
     return saved;
   }
+}
+
+function denseLayers(name: string, { layers, excluded, excludedShare }: Selection): string {
+  const of = layers.length + excluded.length;
+  const names = excluded.map(l => l.name).join(', ');
+  return `${name}: ${excluded.length} of ${of} layers stay dense, ${percent(excludedShare)} of the weights: ${names}`;
 }
 
 const emptyLayers = { layers: [], parameters: new Map() };

@@ -156,7 +156,7 @@ describe('importOnnx', () => {
     const step = compile((x: Tensor, target: Tensor) => {
       const error = imported.call({ x }).y.sub(target);
       const loss = error.mul(error).mean();
-      gradients(loss, parameters).forEach((g, i) => parameters[i].assign(parameters[i].sub(g.mul(0.05))));
+      for (const [i, g] of gradients(loss, parameters).entries()) parameters[i].assign(parameters[i].sub(g.mul(0.05)));
       return loss;
     });
     const [x, target] = [leaf(randn([16, 3], 5)), leaf(randn([16, 1], 6))];

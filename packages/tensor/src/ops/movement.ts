@@ -1,6 +1,14 @@
 import { sizeOf } from '../dtype.ts';
 import { check } from '../errors.ts';
-import { broadcastShapes, formatShape, normalizeAxes, normalizeAxis, operator, sameDtype } from '../operator.ts';
+import {
+  broadcastShapes,
+  formatShape,
+  multiOperator,
+  normalizeAxes,
+  normalizeAxis,
+  operator,
+  sameDtype,
+} from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 import { unbroadcast } from './elementwise.ts';
 
@@ -260,17 +268,26 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   );
 }
 
-/** Cuts a tensor into pieces of the given lengths (or `pieces` equal ones) along an axis. */
+const splitOp = multiOperator<{ axis: number; lengths: readonly number[] }>({
+  name: 'split',
+  infer: ([x], { axis, lengths }) =>
+    lengths.map(n => ({ shape: x.shape.map((d, i) => (i === axis ? n : d)), dtype: x.dtype })),
+  gradient: ({ grads, attributes: { axis } }) => [concat(grads, axis)],
+  emit: (b, [x], { attributes: { axis, lengths } }) => b.multi('Split', [x, b.dims(lengths)], { axis }, lengths.length),
+});
+/**
+ * Cuts a tensor into pieces of the given lengths (or `pieces` equal ones) along an axis: one ONNX node whose gradient is
+ * one concatenation. Slices would cost a padded copy of the whole for each piece on the way back.
+ */
 export function split(x: Tensor, pieces: number | readonly number[], axis = 0): Tensor[] {
   const a = normalizeAxis('split', axis, x.rank);
   const n = x.shape[a];
-  const lengths = typeof pieces === 'number' ? new Array<number>(pieces).fill(n / pieces) : pieces;
+  const lengths = typeof pieces === 'number' ? new Array<number>(pieces).fill(n / pieces) : [...pieces];
   check(
-    lengths.every(Number.isInteger) && lengths.reduce((s, d) => s + d, 0) === n,
+    lengths.length > 0 && lengths.every(d => Number.isInteger(d) && d >= 0) && lengths.reduce((s, d) => s + d, 0) === n,
     () => `split: axis ${a} of ${formatShape(x.shape)} cannot be cut into ${JSON.stringify(pieces)}`,
   );
-  let start = 0;
-  return lengths.map(d => x.slice(a, start, (start += d)));
+  return lengths.length === 1 ? [x] : splitOp([x], { axis: a, lengths });
 }
 
 /** Removes axes of length 1 (all of them, or those named). */

@@ -49,6 +49,9 @@ const defaults = {
   exclude: [],
 } as const;
 
+/** Models that `--data` can train. */
+const classifiers = Object.keys(models).filter(m => models[m].input.dtype === 'float32' && models[m].classes !== null);
+
 export const command = define(
   'train',
   '--model resnet20 --data cifar-10 --augment --epochs 10 --sparsity 0.9 --out run',
@@ -63,7 +66,7 @@ export const command = define(
       .option('--seed <n>', 'seed of everything random', integer(0), 0)
       .option('--epochs <n>', `passes over the data (default: ${defaults.epochs}, or the recipe's)`, integer(1))
       .optionsGroup('Without a recipe:')
-      .addOption(new Option('--model <name>', 'an image classifier').choices(Object.keys(models)))
+      .addOption(new Option('--model <name>', 'an image classifier').choices(classifiers))
       .option('--data <source>', dataHelp)
       .option('--normalize <how>', normalizeHelp)
       .option('--width <factor>', "factor on the model's width", positive)
@@ -117,7 +120,7 @@ async function run(path: string | undefined, options: Options): Promise<void> {
       layerTable(report),
       '',
       `${result.steps} steps in ${clock(result.seconds)}${result.stoppedEarly ? ', stopped early' : ''}`,
-      ...Object.entries(result.metrics).map(([name, value]) => `${name}  ${value.toPrecision(4)}`),
+      ...Object.entries(result.metrics).map(([name, value]) => `test ${name}  ${value.toPrecision(4)}`),
       ...(files.length > 0 ? [`written: ${files.join(', ')}`] : []),
     ].join('\n'),
   );

@@ -90,7 +90,8 @@ function interpolated(call: Call, { scale, size }: Target, options: ResizeOption
 }
 
 export const GridSample: Import = call => {
-  const mode = call.choice('mode', call.opset < 20 ? 'bilinear' : 'linear', 'linear', 'bilinear', 'nearest');
+  // Up to operator set 19, linear is called bilinear.
+  const mode = call.choice('mode', call.opset < 20 ? 'bilinear' : 'linear', 'nearest');
   return gridSample(call.tensor(0), call.tensor(1), {
     mode: mode === 'nearest' ? 'nearest' : 'bilinear',
     padding: call.choice('padding_mode', 'zeros', 'border', 'reflection'),

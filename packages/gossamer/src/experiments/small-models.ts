@@ -1,0 +1,89 @@
+import { maxPool, Random, type Tensor } from '@gossamer/tensor';
+import { BatchNorm2d, Conv2d, GRU, Linear, Module, Sequential } from '../nn/index.ts';
+
+// Networks of the experiments that are too small to be models of the package: what trains in seconds on two cores.
+
+/** The LeNet-5 of pruning papers for small images: 5×5 convolutions that keep the size, 2×2 pooling, one hidden layer. */
+export class SmallLeNet extends Module {
+  readonly conv1: Conv2d;
+  readonly conv2: Conv2d;
+  readonly fc1: Linear;
+  readonly fc2: Linear;
+
+  /** @param size height and width of the images, a multiple of 4 (or 2 more) */
+  constructor(size: number, random: Random, [a, b, hidden]: readonly [number, number, number] = [8, 16, 128]) {
+    super();
+    const side = Math.floor(Math.floor(size / 2) / 2);
+    this.conv1 = new Conv2d(1, a, 5, { padding: 2, random: random.fork('conv1') });
+    this.conv2 = new Conv2d(a, b, 5, { padding: 2, random: random.fork('conv2') });
+    this.fc1 = new Linear(b * side * side, hidden, { random: random.fork('fc1') });
+    this.fc2 = new Linear(hidden, 10, { random: random.fork('fc2') });
+  }
+
+  override forward(x: Tensor): Tensor {
+    const h = maxPool(this.conv2.forward(maxPool(this.conv1.forward(x), 2).relu()), 2).relu();
+    return this.fc2.forward(this.fc1.forward(h.flatten()).relu());
+  }
+}
+
+/** A gated recurrent unit that reads an image from top to bottom, some rows at a time, and names it at the end. */
+export class RowReader extends Module {
+  readonly gru: GRU;
+  readonly head: Linear;
+  readonly #rows: number;
+
+  constructor(size: number, rows: number, hidden: number, random: Random) {
+    super();
+    this.#rows = rows;
+    this.gru = new GRU(size * rows, hidden, { random: random.fork('gru') });
+    this.head = new Linear(hidden, 10, { random: random.fork('head') });
+  }
+
+  override forward(x: Tensor): Tensor {
+    const [batch, , height, width] = x.shape;
+    const sequence = x.reshape([batch, height / this.#rows, this.#rows * width]).transpose([1, 0, 2]);
+    const [, last] = this.gru.forward(sequence);
+    return this.head.forward(last.squeeze(0));
+  }
+}
+
+/** A deep narrow network of depthwise separable blocks, the form of MobileNetV1 (Howard et al. 2017). */
+export class NarrowMobileNet extends Module {
+  readonly blocks: Sequential;
+  readonly fc: Linear;
+
+  /** @param widths filters of the first convolution and of each block; a block halves the image where they double */
+  constructor(widths: readonly number[], random: Random) {
+    super();
+    const stem = [new Conv2d(1, widths[0], 3, { padding: 1, bias: false, random: random.fork(0) }), new BatchNorm2d(widths[0])];
+    this.blocks = new Sequential(
+      new Stage(stem),
+      ...widths.slice(1).map((filters, i) => {
+        const inputs = widths[i];
+        const r = random.fork(i + 1);
+        const depthwise = { padding: 1, groups: inputs, stride: filters > inputs ? 2 : 1, bias: false };
+        return new Sequential(
+          new Stage([new Conv2d(inputs, inputs, 3, { ...depthwise, random: r.fork('depthwise') }), new BatchNorm2d(inputs)]),
+          new Stage([new Conv2d(inputs, filters, 1, { bias: false, random: r.fork('pointwise') }), new BatchNorm2d(filters)]),
+        );
+      }),
+    );
+    this.fc = new Linear(widths.at(-1)!, 10, { random: random.fork('fc') });
+  }
+
+  override forward(x: Tensor): Tensor {
+    return this.fc.forward(this.blocks.forward(x).mean([2, 3]));
+  }
+}
+
+/** Convolution, normalisation and ReLU. */
+class Stage extends Module {
+  readonly parts: readonly [Module, Module];
+  constructor([conv, norm]: Module[]) {
+    super();
+    this.parts = [conv, norm];
+  }
+  override forward(x: Tensor): Tensor {
+    return this.parts[1].forward(this.parts[0].forward(x)).relu();
+  }
+}
