@@ -1,7 +1,8 @@
-import type { NDArray, TypedArray } from './dtype.ts';
+import type { DType, NDArray, TypedArray } from './dtype.ts';
 import { GossamerError } from './errors.ts';
 import type { Executor } from './execute/executor.ts';
 import { attributesKey, type Node, reachable, type Spec } from './graph.ts';
+import { float32ToBfloat16, float32ToFloat16, toFloat32 } from './half.ts';
 import { OnnxBuilder, OPSET } from './onnx/builder.ts';
 import { encodeOnnx } from './onnx/encode.ts';
 import { type Operator, part } from './operator.ts';
@@ -195,9 +196,11 @@ async function sessionStep(
   const builder = new OnnxBuilder();
   const names = new Map<Slot, string | readonly string[]>();
   for (const slot of piece.reads) {
+    const { dtype, shape } = nodes[slot];
     const name = `i${slot}`;
-    names.set(slot, name);
-    builder.inputs.push({ name, dtype: nodes[slot].dtype, shape: [...nodes[slot].shape] });
+    const carried = carrier(dtype);
+    builder.inputs.push({ name, dtype: carried, shape: [...shape] });
+    names.set(slot, carried === dtype ? name : builder.cast(name, dtype));
   }
   const emit = (slot: Slot): string | readonly string[] => {
     const known = names.get(slot);
@@ -212,40 +215,43 @@ async function sessionStep(
     return name;
   };
   for (const slot of piece.members) emit(slot);
-  const writes = piece.writes.map(slot => {
+  for (const slot of piece.writes) {
     // Outputs get names of their own, since one value may not be two graph outputs.
+    const { dtype, shape } = nodes[slot];
     const name = `o${slot}`;
-    builder.nodes.push({
-      name: '',
-      opType: 'Identity',
-      domain: '',
-      inputs: [names.get(slot) as string],
-      outputs: [name],
-      attributes: {},
-    });
-    builder.outputs.push({ name, dtype: nodes[slot].dtype, shape: [...nodes[slot].shape] });
-    return { slot, name, dtype: nodes[slot].dtype, shape: nodes[slot].shape };
-  });
+    const value = names.get(slot) as string;
+    const from = carrier(dtype) === dtype ? value : builder.cast(value, carrier(dtype));
+    builder.nodes.push({ name: '', opType: 'Identity', domain: '', inputs: [from], outputs: [name], attributes: {} });
+    builder.outputs.push({ name, dtype: carrier(dtype), shape: [...shape] });
+  }
   const executable = await executor.load(encodeBuilder(builder));
   return {
     run: async (values, into) => {
-      const feeds = piece.reads.map(slot => array(nodes[slot], values[slot]!));
+      const feeds = piece.reads.map(slot => carry({ ...specOf(nodes[slot]), data: values[slot]! }));
       const start = performance.now();
       const results = await executable.run(
         feeds,
-        writes.map(w => into.get(w.slot)),
+        piece.writes.map(slot => (carrier(nodes[slot].dtype) === nodes[slot].dtype ? into.get(slot) : undefined)),
       );
       plan.spent.runtime += performance.now() - start;
-      writes.forEach((w, i) => {
-        values[w.slot] = results[i];
+      piece.writes.forEach((slot, i) => {
+        values[slot] = unpack(nodes[slot].dtype, results[i]);
       });
     },
     release: () => executable.release(),
   };
+}
 
-  function array(spec: Spec, data: TypedArray): NDArray {
-    return { dtype: spec.dtype, shape: spec.shape, data };
-  }
+const specOf = ({ dtype, shape }: Spec): Spec => ({ dtype, shape });
+
+/** The runtime's JavaScript interface takes no 16-bit floats on every Node: they cross the border as float32, exactly. */
+const carrier = (dtype: DType): DType => (dtype === 'float16' || dtype === 'bfloat16' ? 'float32' : dtype);
+
+const carry = (x: NDArray): NDArray => (carrier(x.dtype) === x.dtype ? x : toFloat32(x));
+
+function unpack(dtype: DType, data: TypedArray): TypedArray {
+  if (dtype === 'float16') return float32ToFloat16(data as Float32Array);
+  return dtype === 'bfloat16' ? float32ToBfloat16(data as Float32Array) : data;
 }
 
 /** Adds one node's ONNX form. */

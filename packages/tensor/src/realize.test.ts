@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { compile } from './compile.ts';
+import { float32ToBfloat16, float32ToFloat16, toFloat32 } from './half.ts';
 import { operator } from './operator.ts';
 import { clearCache, realize } from './realize.ts';
 import { type Tensor, tensor } from './tensor.ts';
@@ -98,5 +99,15 @@ describe('realize', () => {
     });
     await f(tensor([1]));
     await expect(escaped!.data()).rejects.toThrow('has a value only inside');
+  });
+
+  it.each(['float16', 'bfloat16'] as const)('casts to %s and back, on leaves and results', async dtype => {
+    const x = tensor([1, -2.5, 0.1, 65504]);
+    const half = x.cast(dtype);
+    const bits = await half.data<Uint16Array>();
+    expect(bits).toEqual((dtype === 'float16' ? float32ToFloat16 : float32ToBfloat16)(await x.data()));
+    // `half` is a leaf now, and feeds the next graph.
+    const back = await half.cast('float32').mul(2).data();
+    expect(back).toEqual(toFloat32({ dtype, shape: [4], data: bits }).data.map(v => v * 2));
   });
 });

@@ -8,6 +8,11 @@ export class UsageError extends Error {
   override name = 'UsageError';
 }
 
+/** A path that cannot be used: exit code 1. */
+export class PathError extends Error {
+  override name = 'PathError';
+}
+
 /** Options of every command. */
 export interface CommonOptions {
   readonly json?: boolean;
@@ -51,7 +56,7 @@ export class Output {
 export function checkOutput(path: string): void {
   const folder = dirname(resolve(path));
   const refuse = (reason: string): never => {
-    throw new Error(`${path}: cannot be written: ${reason}`);
+    throw new PathError(`${path}: cannot be written: ${reason}`);
   };
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) refuse('it is a folder');
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) refuse(`there is no folder ${folder}`);

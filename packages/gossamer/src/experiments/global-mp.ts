@@ -5,9 +5,22 @@ import { normalise, resize } from '../data/transforms.ts';
 import { globalMagnitudePruning } from '../methods/pruning/global-mp.ts';
 import { LeNet300 } from '../models/lenet.ts';
 import { CifarResNet } from '../models/resnet-cifar.ts';
+import type { Module } from '../nn/module.ts';
 import { Adam, SGD } from '../optim/index.ts';
 import { lineChart } from '../plot.ts';
-import { type Check, type Context, type Experiment, type Job, type Outcome, statistics, summarize, tableOf } from './experiment.ts';
+import {
+  type Check,
+  type Context,
+  type Experiment,
+  type Figure,
+  type Findings,
+  format,
+  type Job,
+  type Outcome,
+  statistics,
+  summarize,
+  tableOf,
+} from './experiment.ts';
 import { type Arm, baselines, type Problem, PruningBench } from './pruning-bench.ts';
 import { NarrowMobileNet, RowReader, SmallLeNet } from './small-models.ts';
 
@@ -37,19 +50,24 @@ const withMinimum: Arm = {
 };
 const arms: Record<string, Arm> = { ...baselines, 'global MP, MT': withMinimum };
 const names = Object.keys(arms);
-const collapseSparsities = [0.99, 0.995];
+const smokeArms = ['global MP', 'gradual global MP', 'GraSP'];
+/** The arms that show what the minimum is good for, and where: with more layers than weights it would be all there is. */
+const floorArms = ['global MP', 'global MP, MT'];
+const collapseSparsities = [0.98, 0.99];
 const extreme = 0.99;
 
-async function run({ smoke, full, seeds, run: execute }: Context) {
-  const parts = await problems(smoke, full);
+async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findings> {
+  const { parts, narrow: narrowProblem } = await problems(smoke, full);
   const benches = parts.map(p => new PruningBench(p));
-  const narrow = new PruningBench(await narrowProblem(smoke, full));
+  const narrow = new PruningBench(narrowProblem);
   const jobs: Job[] = [];
   for (const seed of seeds) {
     for (const [i, bench] of benches.entries()) {
       const { name, sparsities, fromStart } = parts[i];
       jobs.push({ arm: 'dense', condition: { problem: name, seed }, run: () => bench.dense(seed) });
       for (const [label, arm] of Object.entries(arms)) {
+        // A smoke run goes through each arm once, and through each network.
+        if (smoke && i > 0 && !smokeArms.includes(label)) continue;
         for (const sparsity of arm.when === 'after' ? sparsities : fromStart) {
           // The minimum is for extremes.
           if (arm === withMinimum && sparsity < extreme && !smoke) continue;
@@ -58,7 +76,7 @@ async function run({ smoke, full, seeds, run: execute }: Context) {
         }
       }
     }
-    for (const label of ['global MP', 'global MP, MT']) {
+    for (const label of floorArms) {
       for (const sparsity of collapseSparsities) {
         const condition = { problem: narrow.problem.name, sparsity, seed };
         jobs.push({ arm: label, condition, run: () => narrow.run(arms[label], { sparsity, seed }, { inspect: true }) });
@@ -68,7 +86,11 @@ async function run({ smoke, full, seeds, run: execute }: Context) {
   const outcomes = await execute(jobs);
   return {
     tables: [...parts.flatMap(p => tables(p, outcomes)), ...collapseTables(narrow.problem.name, outcomes)],
-    checks: [claimAccuracy(parts, outcomes), claimCollapse(narrow.problem.name, outcomes), claimGradual(parts, outcomes)],
+    checks: [
+      claimAccuracy(parts, outcomes),
+      claimCollapse(narrow.problem.name, outcomes),
+      claimGradual(parts, outcomes),
+    ],
     figures: parts.map(p => figure(p, outcomes)),
     notes: [
       `Every arm has the same number of epochs: ${parts.map(p => `${p.epochs} on ${p.name}`).join(', ')}. One-shot arms (uniform MP, ERK MP, global MP) train densely for half of them and fine-tune for the rest; all others train from a random start.`,
@@ -80,7 +102,12 @@ async function run({ smoke, full, seeds, run: execute }: Context) {
 
 // ---- problems
 
-async function images(name: 'fashion-mnist' | 'cifar-10' | 'digits', train: number, test: number, size: number) {
+async function images(
+  name: 'fashion-mnist' | 'mnist' | 'cifar-10' | 'digits',
+  train: number,
+  test: number,
+  size: number,
+) {
   const set = await load(name);
   const prepare = async (data: Dataset, count: number) => {
     const context = { indices: [], epoch: 0, random: new Random(0) };
@@ -91,18 +118,197 @@ async function images(name: 'fashion-mnist' | 'cifar-10' | 'digits', train: numb
   return { train: await prepare(set.train, train), test: await prepare(set.test, test) };
 }
 
-async function problems(smoke: boolean, full: boolean): Promise<Part[]> {
-  const fashion = smoke ? 'digits' : 'fashion-mnist';
-  const [count, test] = smoke ? [200, 100] : full ? [50_000, 10_000] : [5000, 5000];
-  const small = full ? 28 : 14;
-  const grey = await images(fashion, count, test, 28);
-  const shrunk = await images(fashion, count, test, small);
-  const colour = smoke
-    ? await images('digits', 100, 100, 16)
-    : await images('cifar-10', full ? 20_000 : 10_000, 4000, full ? 32 : 16);
-  const sgd = (model: { parameters(): Parameters<typeof Object>[0] }) => new SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9, weightDecay: 5e-4 });
-  const epochs = smoke ? 2 : full ? 16 : 6;
-  const all = smoke ? [0.9] : [0.9, 0.95, 0.98, 0.99, 0.995];
-  const some = smoke ? [0.9] : full ? all : [0.9, 0.95, 0.99];
-  return [];
+/** Sizes of the three lengths of the experiment. */
+const scales = {
+  smoke: { grey: 200, colour: 100, test: 100, epochs: 2, resnetEpochs: 2, side: 14, colourSide: 16 },
+  standard: { grey: 5000, colour: 10_000, test: 5000, epochs: 6, resnetEpochs: 4, side: 14, colourSide: 16 },
+  full: { grey: 50_000, colour: 20_000, test: 10_000, epochs: 16, resnetEpochs: 30, side: 28, colourSide: 32 },
+};
+
+async function problems(smoke: boolean, full: boolean): Promise<{ parts: Part[]; narrow: Problem }> {
+  const scale = scales[smoke ? 'smoke' : full ? 'full' : 'standard'];
+  const grey = (name: 'fashion-mnist' | 'mnist', side = 28) =>
+    images(smoke ? 'digits' : name, scale.grey, scale.test, side);
+  const colour = images(smoke ? 'digits' : 'cifar-10', scale.colour, scale.test, scale.colourSide);
+  const sgd = (learningRate: number) => (model: Module) =>
+    new SGD(model.parameters(), { learningRate, momentum: 0.9, weightDecay: 5e-4 });
+  const every = smoke ? [0.9] : [0.9, 0.95, 0.98, 0.99, 0.995];
+  const few = smoke ? [0.9] : [0.9, 0.95, 0.98];
+  const { epochs, resnetEpochs, side } = scale;
+  const parts: Part[] = [
+    {
+      name: 'LeNet-300-100, Fashion-MNIST',
+      model: random => new LeNet300({ random, ...(smoke && { hidden: [32, 16] }) }),
+      ...(await grey('fashion-mnist')),
+      batchSize: 100,
+      epochs,
+      optimizer: sgd(0.05),
+      sparsities: every,
+      fromStart: full ? every : every.filter(s => s !== 0.98 && s !== 0.99),
+    },
+    {
+      name: 'LeNet-5, Fashion-MNIST',
+      model: random => new SmallLeNet(side, random, full ? [20, 50, 500] : [6, 16, 300]),
+      ...(await grey('fashion-mnist', side)),
+      batchSize: 100,
+      epochs,
+      optimizer: sgd(0.05),
+      sparsities: every,
+      fromStart: full ? every : few,
+      convolutional: true,
+    },
+    {
+      name: 'ResNet, CIFAR-10',
+      model: random => new CifarResNet({ depth: full ? 20 : 8, width: full ? 16 : 8, channels: smoke ? 1 : 3, random }),
+      ...(await colour),
+      batchSize: 100,
+      epochs: resnetEpochs,
+      optimizer: sgd(0.1),
+      sparsities: few,
+      fromStart: few,
+      convolutional: true,
+    },
+    {
+      name: 'GRU, rows of MNIST',
+      model: random => new RowReader(28, full ? 1 : 2, 64, random),
+      ...(await grey('mnist')),
+      batchSize: 100,
+      epochs,
+      optimizer: model => new Adam(model.parameters(), { learningRate: 4e-3 }),
+      sparsities: few,
+      fromStart: few,
+    },
+  ];
+  const widths = smoke ? [4, 8, 16] : [16, 32, 64, 64, 128, 128, 128, 128, 128];
+  const narrow: Problem = {
+    name: 'narrow MobileNet, Fashion-MNIST',
+    model: random => new NarrowMobileNet(widths, random),
+    ...(await grey('fashion-mnist', 14)),
+    batchSize: 100,
+    epochs,
+    optimizer: sgd(0.1),
+  };
+  return { parts, narrow };
+}
+
+// ---- tables and figures
+
+const percent = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
+
+function tables({ name, sparsities, convolutional }: Part, outcomes: readonly Outcome[]) {
+  const common = { vary: 'sparsity', values: sparsities, where: { problem: name }, label: percent };
+  const dense = format(summarize(outcomes, 'dense', { problem: name }, 'accuracy'));
+  const title = (what: string) => `${name}: ${what}, by sparsity`;
+  const accuracy = tableOf(title(`test accuracy, % (dense ${dense})`), outcomes, {
+    ...common,
+    arms: names,
+    measure: 'accuracy',
+  });
+  const flops = tableOf(title('FLOPs left, %'), outcomes, { ...common, arms: names, measure: 'flops' });
+  return convolutional ? [accuracy, flops] : [accuracy];
+}
+
+function collapseTables(name: string, outcomes: readonly Outcome[]) {
+  const common = {
+    vary: 'sparsity',
+    values: collapseSparsities,
+    where: { problem: name },
+    label: percent,
+    arms: floorArms,
+  };
+  return [
+    tableOf(`${name}: test accuracy, %, by sparsity`, outcomes, { ...common, measure: 'accuracy' }),
+    tableOf(`${name}: emptied layers, by sparsity`, outcomes, { ...common, measure: 'empty', digits: 1 }),
+  ];
+}
+
+/** The seven arms that a picture can hold. */
+const drawn = ['global MP', 'gradual global MP', 'uniform MP', 'ERK MP', 'GMP', 'SynFlow', 'RigL'];
+
+function figure({ name, sparsities }: Part, outcomes: readonly Outcome[]): Figure {
+  const series = drawn.map(arm => ({
+    name: arm,
+    points: sparsities.flatMap(sparsity => {
+      const { mean, std, n } = summarize(outcomes, arm, { problem: name, sparsity }, 'accuracy');
+      return n > 0 ? [{ x: 100 * (1 - sparsity), mean, std }] : [];
+    }),
+  }));
+  const svg = lineChart({
+    title: name,
+    subtitle: 'Test accuracy after the same number of epochs, mean ± standard deviation over seeds',
+    x: {
+      label: 'weights left',
+      scale: 'log',
+      reverse: true,
+      ticks: sparsities.map(s => 100 * (1 - s)),
+      format: v => `${+v.toFixed(1)} %`,
+    },
+    y: { label: 'test accuracy, %' },
+    series,
+  });
+  return { name: name.toLowerCase().replace(/[^a-z0-9]+/g, '-'), svg };
+}
+
+// ---- the rules
+
+/** Mean accuracy (or another measure) over seeds, averaged over those sparsities at which the arm ran. */
+function average(
+  outcomes: readonly Outcome[],
+  arm: string,
+  problem: string,
+  sparsities: readonly number[],
+  measure = 'accuracy',
+) {
+  const found = sparsities.map(sparsity => summarize(outcomes, arm, { problem, sparsity }, measure));
+  return statistics(found.filter(s => s.n > 0).map(s => s.mean)).mean;
+}
+
+function claimAccuracy(parts: readonly Part[], outcomes: readonly Outcome[]): Check {
+  const found = parts.map(({ name, sparsities, fromStart }) => {
+    const high = sparsities.filter(s => s >= 0.95);
+    const low = fromStart.filter(s => s <= 0.95);
+    const over = average(outcomes, 'global MP', name, high) - average(outcomes, 'uniform MP', name, high);
+    const at = (arm: string) => average(outcomes, arm, name, low);
+    const [first] = names.filter(n => !Number.isNaN(at(n))).sort((a, b) => at(b) - at(a));
+    const behind = at(first) - Math.max(at('global MP'), at('gradual global MP'));
+    const text = `${name}: ${over.toFixed(2)} above uniform; ${first} is first, ${behind.toFixed(2)} above`;
+    return { holds: over >= 0.5 && behind <= 0.3, text };
+  });
+  return {
+    rule: 'in each problem, averaged over sparsities: from 95 % on, global MP is at least 0.5 points above uniform MP; up to 95 %, global MP (one-shot or gradual) is the first of all arms or within 0.3 points of it',
+    holds: found.every(f => f.holds),
+    found: found.map(f => f.text).join('; '),
+  };
+}
+
+function claimCollapse(problem: string, outcomes: readonly Outcome[]): Check {
+  const sparsities = collapseSparsities.filter(s => s >= extreme);
+  const [plain, repaired] = floorArms.map(arm => average(outcomes, arm, problem, sparsities));
+  const connected = average(outcomes, floorArms[1], problem, sparsities, 'connected');
+  return {
+    rule: 'at 99 % in the narrow MobileNet, global MP is at chance (at most 12 %) or at least 20 points below the same with MT, and with MT all networks are connected and above chance',
+    holds: (plain <= 12 || repaired - plain >= 20) && connected === 1 && repaired > 12,
+    found: `${plain.toFixed(1)} % without, ${repaired.toFixed(1)} % with MT; connected with MT: ${percent(connected)}`,
+  };
+}
+
+function claimGradual(parts: readonly Part[], outcomes: readonly Outcome[]): Check {
+  const found = parts
+    .filter(p => p.convolutional)
+    .map(({ name, fromStart }) => {
+      const at = (arm: string, measure: string) => average(outcomes, arm, name, fromStart, measure);
+      const [once, gradual] = ['global MP', 'gradual global MP'].map(arm => ({
+        accuracy: at(arm, 'accuracy'),
+        flops: at(arm, 'flops'),
+      }));
+      return {
+        holds: gradual.flops <= once.flops && gradual.accuracy >= once.accuracy - 0.3,
+        text: `${name}: FLOPs ${gradual.flops.toFixed(2)} against ${once.flops.toFixed(2)} %, accuracy ${gradual.accuracy.toFixed(2)} against ${once.accuracy.toFixed(2)} %`,
+      };
+    });
+  return {
+    rule: 'in each convolutional network, averaged over sparsities: gradual global MP has no more FLOPs than one-shot global MP, and an accuracy of at least that minus 0.3 points',
+    holds: found.every(f => f.holds),
+    found: found.map(f => f.text).join('; '),
+  };
 }

@@ -145,9 +145,7 @@ export class PruningBench {
       const found = await modelLayers(model, [input]);
       const samples = (count: number) => this.#samples(seed, count);
       const mask =
-        arm.when === 'after'
-          ? arm.mask(found, setting)
-          : await arm.mask({ model, found, input, samples }, setting);
+        arm.when === 'after' ? arm.mask(found, setting) : await arm.mask({ model, found, input, samples }, setting);
       sparsifier = new StaticMask(mask);
     }
     const accuracy = await this.#train(model, seed, epochs, [sparsifier]);

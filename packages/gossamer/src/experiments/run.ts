@@ -117,10 +117,10 @@ async function timed(job: Job): Promise<{ measures: Measures; seconds: number }>
 async function environment(): Promise<{ versions: Record<string, string>; machine: string }> {
   const os = await import('node:os');
   const { createRequire } = await import('node:module');
-  const ort = createRequire(import.meta.url)('onnxruntime-common/package.json') as { version: string };
+  const { env } = createRequire(import.meta.url)('onnxruntime-common') as { env: { versions: { common: string } } };
   const [cpu] = os.cpus();
   return {
-    versions: { node: process.versions.node, onnxruntime: ort.version },
+    versions: { node: process.versions.node, onnxruntime: env.versions.common },
     machine: `${os.availableParallelism()} × ${cpu?.model.trim() ?? 'unknown'}`,
   };
 }

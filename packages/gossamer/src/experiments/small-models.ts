@@ -1,4 +1,4 @@
-import { maxPool, Random, type Tensor } from '@gossamer/tensor';
+import { maxPool, type Random, type Tensor } from '@gossamer/tensor';
 import { BatchNorm2d, Conv2d, GRU, Linear, Module, Sequential } from '../nn/index.ts';
 
 // Networks of the experiments that are too small to be models of the package: what trains in seconds on two cores.
@@ -55,7 +55,10 @@ export class NarrowMobileNet extends Module {
   /** @param widths filters of the first convolution and of each block; a block halves the image where they double */
   constructor(widths: readonly number[], random: Random) {
     super();
-    const stem = [new Conv2d(1, widths[0], 3, { padding: 1, bias: false, random: random.fork(0) }), new BatchNorm2d(widths[0])];
+    const stem = [
+      new Conv2d(1, widths[0], 3, { padding: 1, bias: false, random: random.fork(0) }),
+      new BatchNorm2d(widths[0]),
+    ];
     this.blocks = new Sequential(
       new Stage(stem),
       ...widths.slice(1).map((filters, i) => {
@@ -63,8 +66,14 @@ export class NarrowMobileNet extends Module {
         const r = random.fork(i + 1);
         const depthwise = { padding: 1, groups: inputs, stride: filters > inputs ? 2 : 1, bias: false };
         return new Sequential(
-          new Stage([new Conv2d(inputs, inputs, 3, { ...depthwise, random: r.fork('depthwise') }), new BatchNorm2d(inputs)]),
-          new Stage([new Conv2d(inputs, filters, 1, { bias: false, random: r.fork('pointwise') }), new BatchNorm2d(filters)]),
+          new Stage([
+            new Conv2d(inputs, inputs, 3, { ...depthwise, random: r.fork('depthwise') }),
+            new BatchNorm2d(inputs),
+          ]),
+          new Stage([
+            new Conv2d(inputs, filters, 1, { bias: false, random: r.fork('pointwise') }),
+            new BatchNorm2d(filters),
+          ]),
         );
       }),
     );

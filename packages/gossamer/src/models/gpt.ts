@@ -7,7 +7,7 @@ import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { LayerNorm } from '../nn/norm.ts';
 import { type CachedLanguageModel, type GenerateOptions, generate } from './generate.ts';
-import type { CacheShape, KeyValueCache } from './kv-cache.ts';
+import type { CacheShape, KeyValueCache, Past } from './kv-cache.ts';
 import { initialize } from './weights.ts';
 
 export interface GPTOptions {
@@ -30,12 +30,6 @@ export interface GPTOptions {
 }
 
 type Sizes = Required<Omit<GPTOptions, 'random'>>;
-
-interface Past {
-  readonly start: Tensor;
-  readonly mask: Tensor;
-  readonly cache: KeyValueCache;
-}
 
 class CausalSelfAttention extends Module {
   readonly cAttn: Linear;

@@ -50,3 +50,12 @@ export class KeyValueCache {
     return arange(this.length).le(arange(tokens).add(start).unsqueeze(1));
   }
 }
+
+/** Where a sequence continues: behind the keys and values of the tokens before. */
+export interface Past {
+  /** Position of its first token, int32 scalar. */
+  readonly start: Tensor;
+  /** What {@link KeyValueCache.mask} gives for its tokens. */
+  readonly mask: Tensor;
+  readonly cache: KeyValueCache;
+}

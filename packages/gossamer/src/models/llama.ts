@@ -15,7 +15,7 @@ import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { RMSNorm } from '../nn/norm.ts';
 import { type CachedLanguageModel, type GenerateOptions, generate } from './generate.ts';
-import type { CacheShape, KeyValueCache } from './kv-cache.ts';
+import type { CacheShape, KeyValueCache, Past } from './kv-cache.ts';
 import {
   completeConfig,
   type FullLlamaConfig,
@@ -32,13 +32,6 @@ export interface LlamaOptions extends LlamaConfig {
 
 /** Cosines and sines of the positions' angles, each [tokens, headDim / 2]. */
 type Rotation = readonly [cos: Tensor, sin: Tensor];
-
-/** Where a sequence continues: position of its first token, and keys and values of those before. */
-interface Past {
-  readonly start: Tensor;
-  readonly mask: Tensor;
-  readonly cache: KeyValueCache;
-}
 
 class LlamaAttention extends Module {
   readonly qProj: Linear;

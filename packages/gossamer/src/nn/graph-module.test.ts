@@ -1,9 +1,19 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compile, exportOnnx, gradients, type OnnxModel, Parameter, tensor, writeOnnx } from '@gossamer/tensor';
+import {
+  compile,
+  exportOnnx,
+  gradients,
+  type OnnxModel,
+  Parameter,
+  type Tensor,
+  tensor,
+  writeOnnx,
+} from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
 import { GraphModule } from './graph-module.ts';
+import { Module } from './module.ts';
 
 const x = tensor([1, 2, 3, 6, 5, -1], [3, 2]);
 
@@ -25,6 +35,22 @@ async function model(): Promise<OnnxModel> {
 }
 
 describe('GraphModule', () => {
+  it('is a part of other modules like any other', async () => {
+    class Wrapped extends Module {
+      readonly backbone: GraphModule;
+      constructor(onnx: OnnxModel) {
+        super();
+        this.backbone = new GraphModule(onnx);
+      }
+      override forward(t: Tensor): unknown {
+        return this.backbone.forward(t);
+      }
+    }
+    const names = [...new Wrapped(await model()).stateDict().keys()];
+    expect(names).toContain('backbone.fcOne.weight');
+    expect([...new Wrapped(await model()).namedGenerators()].map(([n]) => n)).toEqual(['backbone.random']);
+  });
+
   it('has the names of the file and starts in evaluation mode', async () => {
     const m = new GraphModule(await model());
     expect(m.training).toBe(false);

@@ -1,5 +1,13 @@
-import type { ImportedGraph, Parameter } from '@gossamer/tensor';
-import { check, type ImportOptions, importOnnx, type OnnxModel, Random, readOnnx, type Tensor } from '@gossamer/tensor';
+import {
+  check,
+  type ImportedGraph,
+  type ImportOptions,
+  importOnnx,
+  type OnnxModel,
+  Random,
+  readOnnx,
+  type Tensor,
+} from '@gossamer/tensor';
 import { Module } from './module.ts';
 
 export interface GraphModuleOptions extends ImportOptions {
@@ -66,8 +74,9 @@ export class GraphModule extends Module {
     return this.#graph.call(feeds, this.training ? { batchStatistics: batchNorm === 'batch', random } : undefined);
   }
 
-  /** The file's weights under its own names, which need not be paths of fields. */
-  override *namedParameters(): Generator<[string, Parameter]> {
+  /** The file's weights are members under its own names, which need not be names of fields. */
+  override *members(): Generator<[string, unknown]> {
     yield* this.#graph.parameters;
+    yield* super.members();
   }
 }

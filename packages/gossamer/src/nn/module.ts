@@ -24,10 +24,19 @@ export abstract class Module {
   // biome-ignore lint/suspicious/noExplicitAny: every module states its own inputs and outputs
   abstract forward(...inputs: any[]): any;
 
+  /** What this module is made of: its fields by name, in snake_case, arrays item by item. */
+  *members(): Generator<[string, unknown]> {
+    for (const [key, value] of Object.entries(this)) {
+      const name = snakeCase(key);
+      if (Array.isArray(value)) for (const [i, item] of value.entries()) yield [`${name}.${i}`, item];
+      else yield [name, value];
+    }
+  }
+
   /** This module and all below it, with their paths, outer before inner, in the order of the fields. */
   *namedModules(path = ''): Generator<[string, Module]> {
     yield [path, this];
-    for (const [name, value] of fields(this)) {
+    for (const [name, value] of this.members()) {
       if (value instanceof Module) yield* value.namedModules(join(path, name));
     }
   }
@@ -36,7 +45,7 @@ export abstract class Module {
   *namedParameters(): Generator<[string, Parameter]> {
     const seen = new Set<Parameter>();
     for (const [path, module] of this.namedModules()) {
-      for (const [name, value] of fields(module)) {
+      for (const [name, value] of module.members()) {
         if (!(value instanceof Parameter) || seen.has(value)) continue;
         seen.add(value);
         value.name = join(path, name);
@@ -53,7 +62,7 @@ export abstract class Module {
   /** All random generators (of dropout, say), with their paths: part of what a checkpoint keeps. */
   *namedGenerators(): Generator<[string, Random]> {
     for (const [path, module] of this.namedModules()) {
-      for (const [name, value] of fields(module)) if (value instanceof Random) yield [join(path, name), value];
+      for (const [name, value] of module.members()) if (value instanceof Random) yield [join(path, name), value];
     }
   }
 
@@ -120,13 +129,3 @@ const list = (names: string[]): string =>
   names.length === 0
     ? 'nothing'
     : `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
-
-function* fields(module: Module): Generator<[string, unknown]> {
-  for (const [key, value] of Object.entries(module)) {
-    if (Array.isArray(value)) {
-      for (const [i, item] of value.entries()) yield [`${snakeCase(key)}.${i}`, item];
-    } else {
-      yield [snakeCase(key), value];
-    }
-  }
-}

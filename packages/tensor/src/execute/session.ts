@@ -8,19 +8,6 @@ type Ort = {
   InferenceSession: { create(bytes: Uint8Array, o: object): Promise<InferenceSession> };
 };
 
-/** float16 crosses the border as whatever the runtime's typed array for it is; here it is raw bits. */
-const toRuntime = (dtype: DType, data: TypedArray): unknown =>
-  dtype === 'float16' && 'Float16Array' in globalThis
-    ? new (globalThis as unknown as { Float16Array: typeof Uint16Array }).Float16Array(
-        data.buffer,
-        data.byteOffset,
-        data.length,
-      )
-    : data;
-
-const fromRuntime = (dtype: DType, data: TypedArray): TypedArray =>
-  dtype === 'float16' ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data;
-
 /**
  * Wraps an ONNX Runtime session; node.ts and web.ts differ only in which runtime they pass and its options.
  *
@@ -42,7 +29,7 @@ export async function loadSession(
   const specs = (session as unknown as { outputMetadata: readonly { type: string; shape: readonly number[] }[] })
     .outputMetadata;
   const wrap = (dtype: DType, data: TypedArray, shape: readonly number[]) =>
-    new ort.Tensor(dtype as 'float32', toRuntime(dtype, data) as Float32Array, shape);
+    new ort.Tensor(dtype as 'float32', data as Float32Array, shape);
   return {
     inputNames,
     outputNames,
@@ -62,9 +49,7 @@ export async function loadSession(
         if (memory) return memory;
         const result = results[name] as TypedTensor<'float32'>;
         const data = result.data as unknown as TypedArray;
-        return sizeOf(result.dims) === 0
-          ? new (arrayType(result.type as DType))(0)
-          : fromRuntime(result.type as DType, data);
+        return sizeOf(result.dims) === 0 ? new (arrayType(result.type as DType))(0) : data;
       });
     },
     release: () => session.release(),

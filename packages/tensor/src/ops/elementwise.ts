@@ -184,14 +184,8 @@ export const elu = (x: Tensor, alpha = 1): Tensor => eluOp([x], { alpha });
 const clampOp = operator<{ low: number; high: number }>({
   name: 'clamp',
   infer: ([x]) => x,
-  gradient: ({ inputs: [x], grads: [g], attributes: { low, high } }) => {
-    const inside = Number.isFinite(low)
-      ? Number.isFinite(high)
-        ? logicalAnd(x.ge(low), x.le(high))
-        : x.ge(low)
-      : x.le(high);
-    return [g.mul(inside.cast(g.dtype))];
-  },
+  // Inside, borders included, the result is the input.
+  gradient: ({ inputs: [x], outputs: [y], grads: [g] }) => [g.mul(x.eq(y).cast(g.dtype))],
   emit: (b, [x], { attributes: { low, high }, inputs: [{ dtype }] }) =>
     b.node('Clip', [
       x,

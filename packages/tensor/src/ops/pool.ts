@@ -45,10 +45,10 @@ function poolWindow(name: string, x: Tensor, kernel: number | readonly number[],
   checkFits(name, size, window);
   if (!options.ceilMode) return window;
   const end = window.end.map((p, i) => {
-    const padded = size[i] + window.begin[i] + p;
-    const reach = Math.ceil((padded - span(window, i)) / window.stride[i]) * window.stride[i];
-    const last = reach < size[i] + window.begin[i] ? reach : reach - window.stride[i];
-    return last + span(window, i) - size[i] - window.begin[i];
+    const start = size[i] + window.begin[i];
+    const last = Math.ceil((start + p - span(window, i)) / window.stride[i]) * window.stride[i];
+    // A window that would start in the padding at the end is dropped.
+    return last < start ? last + span(window, i) - start : p;
   });
   return { ...window, end };
 }

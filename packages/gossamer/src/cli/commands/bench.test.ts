@@ -14,7 +14,7 @@ describe('gossamer bench', () => {
 
   it('times two models in turns on every runtime', async () => {
     const args = ['bench', mlp, '--vs', other, '--runs', '3', '--threads', '1', '--shape', 'x=2,8', '--json', '-q'];
-    const { code, stdout, stderr } = await gossamer(args);
+    const { code, stdout, stderr } = await gossamer(...args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const { rows, versions, inputs, runs } = JSON.parse(stdout);
     expect({ inputs, runs }).toEqual({ inputs: { x: [2, 8] }, runs: 3 });
@@ -35,7 +35,7 @@ describe('gossamer bench', () => {
   });
 
   it('prints a table with machine and versions', async () => {
-    const { code, stdout } = await gossamer(['bench', mlp, '--runs', '3', '--threads', '1', '-q']);
+    const { code, stdout } = await gossamer('bench', mlp, '--runs', '3', '--threads', '1', '-q');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^runtime +threads +model +median ms +p10 … p90 +runs\/s +GFLOP\/s +ratio$/m);
     expect(stdout).toMatch(/^onnxruntime-node +1 +mlp\.onnx .* 1\.00×$/m);

@@ -145,7 +145,7 @@ async function run(path: string, options: Options): Promise<void> {
       '',
       `${path} → ${options.out}: ${percent(mask.sparsity(), 2)} of ${grouped(mask.size())} weights are gone (${method}, ${settings.allocation})`,
       ...(chosen.excluded.length > 0
-        ? [`dense     ${chosen.excluded.join(', ')} (${percent(chosen.excludedShare)} of the weights)`]
+        ? [`dense     ${some(chosen.excluded)} (${percent(chosen.excludedShare)} of the weights)`]
         : []),
       `file      ${formatSizes(bytes.before)} → ${formatSizes(bytes.after)}`,
       ...(data
@@ -156,6 +156,9 @@ async function run(path: string, options: Options): Promise<void> {
     ].join('\n'),
   );
 }
+
+const some = (names: readonly string[]): string =>
+  names.length <= 6 ? names.join(', ') : `${names.slice(0, 5).join(', ')} and ${names.length - 5} more layers`;
 
 function minimum(text: string): number | `${number}%` {
   if (!/^\d+$|^\d*\.?\d+%$/.test(text)) throw new InvalidArgumentError("Expected a number of weights, or '0.05%'.");

@@ -8,11 +8,11 @@ import { gossamer, testFolder, writeMLP } from '../testing.ts';
 const folder = testFolder();
 const mlp = join(folder, 'mlp.onnx');
 
-describe('gossamer inspect', { concurrent: true }, () => {
+describe('gossamer inspect', () => {
   beforeAll(() => writeMLP(mlp));
 
   it('shows layers, totals, inputs and operators', async () => {
-    const { code, stdout, stderr } = await gossamer(['inspect', mlp]);
+    const { code, stdout, stderr } = await gossamer('inspect', mlp);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const lines = stdout.split('\n');
     expect(lines[0]).toMatch(/mlp\.onnx {2}ONNX, operator set 21, \d.*B, by gossamer$/);
@@ -24,7 +24,7 @@ describe('gossamer inspect', { concurrent: true }, () => {
   });
 
   it('prints JSON only, with the same numbers', async () => {
-    const { stdout, stderr } = await gossamer(['inspect', mlp, '--json']);
+    const { stdout, stderr } = await gossamer('inspect', mlp, '--json');
     expect(stderr).toBe('');
     const found = JSON.parse(stdout);
     expect(found).toMatchObject({
@@ -44,7 +44,7 @@ describe('gossamer inspect', { concurrent: true }, () => {
 
   it('draws a picture', async () => {
     const svg = join(folder, 'mlp.svg');
-    expect((await gossamer(['inspect', mlp, '--svg', svg])).code).toBe(0);
+    expect((await gossamer('inspect', mlp, '--svg', svg)).code).toBe(0);
     expect(readFileSync(svg, 'utf8')).toMatch(/^<svg[\s\S]*layers\.0\.weight[\s\S]*<\/svg>\n$/);
   });
 
@@ -59,11 +59,11 @@ describe('gossamer inspect', { concurrent: true }, () => {
       nodes: [onnxNode('MatMul', ['x', 'w'], ['h']), onnxNode('Det', ['h'], ['y'])],
     };
     await writeOnnx(path, onnxModel(graph));
-    const { code, stdout } = await gossamer(['inspect', path]);
+    const { code, stdout } = await gossamer('inspect', path);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^w +linear +4×3 +12 +12 +100\.0 % +█{20}$/m);
     expect(stdout).toMatch(/FLOPs are not known: .*Det/);
-    expect(JSON.parse((await gossamer(['inspect', path, '--json'])).stdout).total).not.toHaveProperty('flopsDense');
+    expect(JSON.parse((await gossamer('inspect', path, '--json')).stdout).total).not.toHaveProperty('flopsDense');
   });
 
   it('asks for sizes that the file leaves free, and takes them', async () => {
@@ -76,11 +76,9 @@ describe('gossamer inspect', { concurrent: true }, () => {
       nodes: [onnxNode('MatMul', ['x', 'w'], ['y'])],
     };
     await writeOnnx(path, onnxModel(graph));
-    const [free, given, wrong] = await Promise.all([
-      gossamer(['inspect', path]),
-      gossamer(['inspect', path, '--json', '--shape', 'x=1,7,4']),
-      gossamer(['inspect', path, '--shape', 'x=1,7,5']),
-    ]);
+    const free = await gossamer('inspect', path);
+    const given = await gossamer('inspect', path, '--json', '--shape', 'x=1,7,4');
+    const wrong = await gossamer('inspect', path, '--shape', 'x=1,7,5');
     expect(free.stdout).toContain('input x [n, tokens, 4] has a free size (axis 1): give it with --shape x=…');
     expect(JSON.parse(given.stdout).total.flopsDense).toBe(2 * 12 * 7);
     expect([wrong.code, wrong.stderr]).toEqual([1, `error: --shape x=1,7,5: ${path} wants [n, tokens, 4]\n`]);
@@ -91,7 +89,7 @@ describe('gossamer inspect', { concurrent: true }, () => {
     const weight = { dtype: 'float32', shape: [2, 4], data: Float32Array.of(0, 1, 0, 2, 0, 0, 0, -0) } as const;
     const ids = { dtype: 'int64', shape: [1], data: BigInt64Array.of(3n) } as const;
     await writeSafetensors(path, { weight, bias: { dtype: 'float32', shape: [3], data: new Float32Array(3) }, ids });
-    const { code, stdout, stderr } = await gossamer(['inspect', path, '-q']);
+    const { code, stdout, stderr } = await gossamer('inspect', path, '-q');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toMatch(/^weight +linear +2×4 +8 +2 +25\.0 % +█{5}·{15}$/m);
     expect(stdout).toContain('and 3 parameters in vectors');
@@ -106,11 +104,11 @@ describe('gossamer inspect', { concurrent: true }, () => {
     writeFileSync(text, 'no safetensors at all');
     const none = join(folder, 'none.onnx');
     for (const path of [torn, text, none, folder]) {
-      const { code, stdout, stderr } = await gossamer(['inspect', path, '--json']);
+      const { code, stdout, stderr } = await gossamer('inspect', path, '--json');
       expect({ path, code, stdout }).toEqual({ path, code: 1, stdout: '' });
       expect(stderr).toMatch(/^error: [^\n]+\n$/);
       expect(stderr).toContain(path);
     }
-    expect((await gossamer(['inspect', torn, '--debug'])).stderr).toMatch(/\n\s+at /);
+    expect((await gossamer('inspect', torn, '--debug')).stderr).toMatch(/\n\s+at /);
   });
 });

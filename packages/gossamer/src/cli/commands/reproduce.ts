@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises';
+import type { Check } from '../../experiments/experiment.ts';
 import { discoverExperiments, findExperiment, type Report, reproduce } from '../../experiments/run.ts';
 import { clock, table } from '../../text.ts';
 import { type CommonOptions, command as define, integer, Output, UsageError } from '../command.ts';
@@ -37,6 +38,9 @@ export const command = define('reproduce', 'gradual-magnitude-pruning --smoke', 
     }),
 );
 
+/** A smoke run decides nothing. */
+const mark = ({ verdict }: Report, { holds }: Check): string => (verdict === 'smoke run' ? '·' : holds ? '✓' : '✗');
+
 function format(report: Report): string {
   const paragraphs = [
     `${report.title}\nClaim: ${report.claim}`,
@@ -47,7 +51,7 @@ function format(report: Report): string {
           t.rows.map(r => [r.name, ...r.cells]),
         )}`,
     ),
-    report.checks.map(c => `${c.holds ? '✓' : '✗'} ${c.rule}\n  found: ${c.found}`).join('\n'),
+    report.checks.map(c => `${mark(report, c)} ${c.rule}\n  found: ${c.found}`).join('\n'),
     (report.notes ?? []).map(note => `· ${note}`).join('\n'),
     `Verdict: ${report.verdict} (${report.seeds.length} seed${report.seeds.length > 1 ? 's' : ''}, ${clock(report.seconds)})`,
   ];

@@ -1,22 +1,25 @@
 import { describe, expect, it } from 'vitest';
 import manifest from '../../package.json' with { type: 'json' };
-import { gossamer } from './testing.ts';
+import { gossamer, gossamerProcess } from './testing.ts';
 
-describe('gossamer', { concurrent: true }, () => {
+describe('gossamer', () => {
   it('lists the commands, and explains each with an example', async () => {
-    const { code, stdout, stderr } = await gossamer(['--help']);
+    const { code, stdout, stderr } = await gossamer('--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const name of ['demo', 'inspect', 'compress', 'bench', 'train', 'methods', 'reproduce']) {
       expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
-    const help = await gossamer(['help', 'compress']);
+    const help = await gossamer('help', 'compress');
     expect(help.code).toBe(0);
     expect(help.stdout).toContain('Example:\n  $ gossamer compress model.onnx');
     expect(help.stdout).toContain('wanda');
   });
 
-  it('says its version', async () => {
-    expect(await gossamer(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
+  it('is a program with an exit code', async () => {
+    expect(await gossamerProcess('--version')).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
+    const { code, stdout, stderr } = await gossamerProcess('inspect', 'none.onnx');
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(/^error: none\.onnx: cannot be opened: [^\n]+\n$/);
   });
 
   it('ends with 2 and says what is wrong where it is used wrongly', async () => {
@@ -36,16 +39,17 @@ describe('gossamer', { concurrent: true }, () => {
       [['train', 'recipe.ts', '--lr', '0.1'], 'a recipe decides itself about lr'],
       [['reproduce'], 'give one method, or --all'],
     ];
-    for (const result of await Promise.all(wrong.map(([args]) => gossamer(args)))) {
-      const [args, message] = wrong.shift()!;
+    for (const [args, message] of wrong) {
+      const result = await gossamer(...args);
       expect({ args, code: result.code, stdout: result.stdout }).toEqual({ args, code: 2, stdout: '' });
       expect(result.stderr).toContain(message);
       expect(result.stderr).not.toMatch(/\n\s+at /);
     }
-  }, 60_000);
+  });
 
   it('lists the methods as a table and as JSON', async () => {
-    const [text, json] = await Promise.all([gossamer(['methods']), gossamer(['methods', '--json'])]);
+    const text = await gossamer('methods');
+    const json = await gossamer('methods', '--json');
     expect([text.code, text.stderr, json.code, json.stderr]).toEqual([0, '', 0, '']);
     const slugs = (JSON.parse(json.stdout) as { slug: string }[]).map(m => m.slug);
     expect(slugs).toContain('gradual-magnitude-pruning');
