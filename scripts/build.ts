@@ -8,7 +8,7 @@ const root = join(import.meta.dirname, '..');
 const out = process.argv[2] ?? join(root, 'dist');
 
 /** `./src/x.ts` in a package.json becomes `./x.js` for the program and `./x.d.ts` for types. */
-const built = (path: string, extension: string) => path.replace('./src/', './').replace(/\.ts$/, extension);
+const built = (path: string, extension: string) => path.replace('./src/', './dist/').replace(/\.ts$/, extension);
 
 function exported(target: unknown): unknown {
   if (typeof target === 'string') return { types: built(target, '.d.ts'), default: built(target, '.js') };
@@ -21,7 +21,7 @@ for (const name of ['tensor', 'gossamer']) {
   rmSync(target, { recursive: true, force: true });
   execFileSync(
     process.execPath,
-    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(source, 'tsconfig.build.json'), '--outDir', target],
+    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(source, 'tsconfig.build.json'), '--outDir', join(target, 'dist')],
     { stdio: 'inherit' },
   );
   const { files: _files, scripts: _scripts, devDependencies: _dev, ...manifest } = JSON.parse(
@@ -29,9 +29,9 @@ for (const name of ['tensor', 'gossamer']) {
   );
   manifest.exports = exported(manifest.exports);
   if (manifest.imports) {
-    manifest.imports = JSON.parse(JSON.stringify(manifest.imports).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./$1.js"'));
+    manifest.imports = JSON.parse(JSON.stringify(manifest.imports).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./dist/$1.js"'));
   }
-  if (manifest.bin) manifest.bin = JSON.parse(JSON.stringify(manifest.bin).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./$1.js"'));
+  if (manifest.bin) manifest.bin = JSON.parse(JSON.stringify(manifest.bin).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./dist/$1.js"'));
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   cpSync(join(root, 'LICENSE'), join(target, 'LICENSE'));
   cpSync(join(root, 'README.md'), join(target, 'README.md'));

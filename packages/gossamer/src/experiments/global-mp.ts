@@ -37,7 +37,7 @@ export const experiment: Experiment = {
 /** A problem, at which sparsities what runs on it, and whether weights are used at several places. */
 interface Part extends Problem {
   readonly sparsities: readonly number[];
-  /** Sparsities of the arms that train from the start, which cost twice as much. */
+  /** Sparsities of the baselines that train from a random start, which cost twice as much. */
   readonly fromStart: readonly number[];
   readonly convolutional?: boolean;
 }
@@ -50,7 +50,8 @@ const withMinimum: Arm = {
 };
 const arms: Record<string, Arm> = { ...baselines, 'global MP, MT': withMinimum };
 const names = Object.keys(arms);
-const smokeArms = ['global MP', 'gradual global MP', 'GraSP'];
+const gradual = 'gradual global MP';
+const smokeArms = ['global MP', gradual, 'GraSP'];
 /** The arms that show what the minimum is good for, and where: with more layers than weights it would be all there is. */
 const floorArms = ['global MP', 'global MP, MT'];
 const collapseSparsities = [0.98, 0.99];
@@ -68,7 +69,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
       for (const [label, arm] of Object.entries(arms)) {
         // A smoke run goes through each arm once, and through each network.
         if (smoke && i > 0 && !smokeArms.includes(label)) continue;
-        for (const sparsity of arm.when === 'after' ? sparsities : fromStart) {
+        for (const sparsity of arm.when === 'after' || label === gradual ? sparsities : fromStart) {
           // The minimum is for extremes.
           if (arm === withMinimum && sparsity < extreme && !smoke) continue;
           const condition = { problem: name, sparsity, seed };
@@ -144,7 +145,7 @@ async function problems(smoke: boolean, full: boolean): Promise<{ parts: Part[];
       epochs,
       optimizer: sgd(0.05),
       sparsities: every,
-      fromStart: full ? every : every.filter(s => s !== 0.98 && s !== 0.99),
+      fromStart: full || smoke ? every : [0.9, 0.95, 0.99],
     },
     {
       name: 'LeNet-5, Fashion-MNIST',
@@ -165,18 +166,18 @@ async function problems(smoke: boolean, full: boolean): Promise<{ parts: Part[];
       epochs: resnetEpochs,
       optimizer: sgd(0.1),
       sparsities: few,
-      fromStart: few,
+      fromStart: full || smoke ? few : [0.95],
       convolutional: true,
     },
     {
       name: 'GRU, rows of MNIST',
-      model: random => new RowReader(28, full ? 1 : 2, 64, random),
+      model: random => new RowReader(28, full ? 1 : 2, smoke ? 16 : 128, random),
       ...(await grey('mnist')),
       batchSize: 100,
       epochs,
       optimizer: model => new Adam(model.parameters(), { learningRate: 4e-3 }),
       sparsities: few,
-      fromStart: few,
+      fromStart: full || smoke ? few : [0.9, 0.95],
     },
   ];
   const widths = smoke ? [4, 8, 16] : [16, 32, 64, 64, 128, 128, 128, 128, 128];
@@ -223,7 +224,7 @@ function collapseTables(name: string, outcomes: readonly Outcome[]) {
 }
 
 /** The seven arms that a picture can hold. */
-const drawn = ['global MP', 'gradual global MP', 'uniform MP', 'ERK MP', 'GMP', 'SynFlow', 'RigL'];
+const drawn = ['global MP', gradual, 'uniform MP', 'ERK MP', 'GMP', 'SynFlow', 'RigL'];
 
 function figure({ name, sparsities }: Part, outcomes: readonly Outcome[]): Figure {
   const series = drawn.map(arm => ({
@@ -270,7 +271,7 @@ function claimAccuracy(parts: readonly Part[], outcomes: readonly Outcome[]): Ch
     const over = average(outcomes, 'global MP', name, high) - average(outcomes, 'uniform MP', name, high);
     const at = (arm: string) => average(outcomes, arm, name, low);
     const [first] = names.filter(n => !Number.isNaN(at(n))).sort((a, b) => at(b) - at(a));
-    const behind = at(first) - Math.max(at('global MP'), at('gradual global MP'));
+    const behind = at(first) - Math.max(at('global MP'), at(gradual));
     const text = `${name}: ${over.toFixed(2)} above uniform; ${first} is first, ${behind.toFixed(2)} above`;
     return { holds: over >= 0.5 && behind <= 0.3, text };
   });
@@ -295,19 +296,19 @@ function claimCollapse(problem: string, outcomes: readonly Outcome[]): Check {
 function claimGradual(parts: readonly Part[], outcomes: readonly Outcome[]): Check {
   const found = parts
     .filter(p => p.convolutional)
-    .map(({ name, fromStart }) => {
-      const at = (arm: string, measure: string) => average(outcomes, arm, name, fromStart, measure);
-      const [once, gradual] = ['global MP', 'gradual global MP'].map(arm => ({
-        accuracy: at(arm, 'accuracy'),
-        flops: at(arm, 'flops'),
+    .map(({ name, sparsities }) => {
+      const moderate = sparsities.filter(s => s <= 0.98);
+      const [once, slow] = ['global MP', gradual].map(arm => ({
+        accuracy: average(outcomes, arm, name, moderate),
+        flops: average(outcomes, arm, name, moderate, 'flops'),
       }));
       return {
-        holds: gradual.flops <= once.flops && gradual.accuracy >= once.accuracy - 0.3,
-        text: `${name}: FLOPs ${gradual.flops.toFixed(2)} against ${once.flops.toFixed(2)} %, accuracy ${gradual.accuracy.toFixed(2)} against ${once.accuracy.toFixed(2)} %`,
+        holds: slow.flops <= once.flops && slow.accuracy >= once.accuracy - 0.3,
+        text: `${name}: FLOPs ${slow.flops.toFixed(2)} against ${once.flops.toFixed(2)} %, accuracy ${slow.accuracy.toFixed(2)} against ${once.accuracy.toFixed(2)} %`,
       };
     });
   return {
-    rule: 'in each convolutional network, averaged over sparsities: gradual global MP has no more FLOPs than one-shot global MP, and an accuracy of at least that minus 0.3 points',
+    rule: 'in each convolutional network, averaged over sparsities up to 98 %: gradual global MP has no more FLOPs than one-shot global MP, and an accuracy of at least that minus 0.3 points',
     holds: found.every(f => f.holds),
     found: found.map(f => f.text).join('; '),
   };

@@ -1,0 +1,40 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'gossamer-build-'));
+  const modules = join(folder, 'node_modules');
+  mkdirSync(join(modules, '@gossamer'), { recursive: true });
+  execFileSync(process.execPath, [join(root, 'scripts/build.ts'), join(folder, 'dist')]);
+  renameSync(join(folder, 'dist/gossamer'), join(modules, 'gossamer'));
+  renameSync(join(folder, 'dist/tensor'), join(modules, '@gossamer/tensor'));
+  // All other packages are those of the repository.
+  for (const name of readdirSync(join(root, 'node_modules'))) {
+    if (!['gossamer', '@gossamer', '.bin'].includes(name)) symlinkSync(join(root, 'node_modules', name), join(modules, name));
+  }
+}, 120_000);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+it('the published packages work where Node strips no types', () => {
+  const program = `
+    import { gradients, tensor } from '@gossamer/tensor';
+    import { models, optim, sparsity } from 'gossamer';
+    import { method } from 'gossamer/methods/pruning/global-mp';
+    const x = tensor([3]);
+    const [g] = gradients(x.mul(x).sum(), [x]);
+    const model = new models.LeNet300({ hidden: [8, 4] });
+    const { layers } = await sparsity.modelLayers(model, [{ dtype: 'float32', shape: [1, 784] }]);
+    console.log((await g.data())[0], layers.length, typeof optim.SGD, method.slug);`;
+  const file = join(folder, 'program.mjs');
+  writeFileSync(file, program);
+  expect(execFileSync(process.execPath, [file], { encoding: 'utf8' })).toBe('6 3 function global-mp\n');
+  const cli = join(folder, 'node_modules/gossamer/dist/cli/main.js');
+  const methods = JSON.parse(execFileSync(process.execPath, [cli, 'methods', '--json'], { encoding: 'utf8' }));
+  expect(JSON.stringify(methods)).toContain('gradual-magnitude-pruning');
+});
