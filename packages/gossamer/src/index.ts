@@ -8,6 +8,7 @@ export * as nn from './nn/index.ts';
 export * as optim from './optim/index.ts';
 export * as sparsity from './sparsity/index.ts';
 export { evaluate, evaluator, type Metrics } from './train/evaluate.ts';
+export { type Recipe, recipe } from './train/recipe.ts';
 export { type Progress, progressBars } from './train/progress.ts';
 export { classification, languageModelling, regression, type Task, type TensorBatch } from './train/task.ts';
 export { Trainer, type TrainerOptions, type TrainingResult } from './train/trainer.ts';

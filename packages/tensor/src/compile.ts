@@ -31,9 +31,13 @@ interface Trace {
   readonly spare: Map<number, TypedArray>;
 }
 
+/** Combinations of input shapes that a compiled function keeps, those used last. */
+const LIMIT = 64;
+
 /**
- * Records `fn` once per combination of input shapes and replays it from then on: one run of ONNX Runtime, with
- * parameters read and assigned and random tensors drawn anew, and none of `fn`'s JavaScript. A replay gives the same
+ * Records `fn` once per combination of input shapes (of which it keeps the last {@link LIMIT}) and replays it from then
+ * on: one run of ONNX Runtime, with parameters read and assigned and random tensors drawn anew, and none of `fn`'s
+ * JavaScript. A replay gives the same
  * numbers as running `fn` eagerly would. `fn` must be synchronous; what it does besides building tensors and assigning
  * parameters happens while recording only.
  */
@@ -47,11 +51,15 @@ export function compile<Args extends readonly Tensor[], R extends Result>(fn: (.
     if (!args.every(a => a.isRealized)) await realize(...args);
     const nodes = args.map(a => a.node);
     const key = nodes.map(n => `${n.dtype}${formatShape(n.shape)}`).join();
-    let pending = traces.get(key);
-    if (!pending) {
-      pending = traceAndCompile(fn, nodes);
-      traces.set(key, pending);
-      pending.catch(() => traces.delete(key));
+    const pending = traces.get(key) ?? traceAndCompile(fn, nodes);
+    // Re-inserting keeps the map in order of last use.
+    traces.delete(key);
+    traces.set(key, pending);
+    pending.catch(() => traces.delete(key));
+    if (traces.size > LIMIT) {
+      const [oldest, evicted] = traces.entries().next().value!;
+      traces.delete(oldest);
+      void evicted.then(t => t.plan.release()).catch(() => {});
     }
     const trace = await pending;
     const before = { ...trace.plan.spent };
@@ -73,9 +81,9 @@ export function compile<Args extends readonly Tensor[], R extends Result>(fn: (.
     {
       spent,
       dispose: async () => {
-        const all = [...traces.values()];
+        const all = await Promise.allSettled(traces.values());
         traces.clear();
-        await Promise.all(all.map(async t => (await t).plan.release()));
+        await Promise.all(all.map(t => (t.status === 'fulfilled' ? t.value.plan.release() : undefined)));
       },
     },
   );

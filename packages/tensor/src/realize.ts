@@ -37,16 +37,17 @@ function cachedPlan(graph: Canonical): Promise<Plan> {
   if (plans.size > LIMIT) {
     const [oldest, evicted] = plans.entries().next().value!;
     plans.delete(oldest);
-    void evicted.then(p => p.release());
+    // Who waits for a plan that fails to compile hears of it there.
+    void evicted.then(p => p.release()).catch(() => {});
   }
   return plan;
 }
 
 /** Frees all cached sessions. */
 export async function clearCache(): Promise<void> {
-  const all = [...plans.values()];
+  const all = await Promise.allSettled(plans.values());
   plans.clear();
-  await Promise.all(all.map(async p => (await p).release()));
+  await Promise.all(all.map(p => (p.status === 'fulfilled' ? p.value.release() : undefined)));
 }
 
 /** Computes tensors together, in one run where no host operator stands between; each becomes a leaf with data. */

@@ -2,6 +2,7 @@ import type { DType, NDArray, TypedArray } from './dtype.ts';
 import { arrayType, sizeOf } from './dtype.ts';
 import { check, GossamerError } from './errors.ts';
 import { leafNode, type Node, type Spec } from './graph.ts';
+import { toFloat32 } from './half.ts';
 import { formatShape } from './operator.ts';
 import type { Operand } from './ops/elementwise.ts';
 import * as elementwise from './ops/elementwise.ts';
@@ -63,18 +64,24 @@ export class Tensor implements Spec {
   /** The single number of a one-element tensor. */
   async item(): Promise<number> {
     check(this.size === 1, () => `item: the tensor ${formatShape(this.shape)} has ${this.size} elements, expected 1`);
-    return Number((await this.data<TypedArray>())[0]);
+    return Number((await this.#numbers())[0]);
   }
 
   /** Nested arrays of numbers, for looking at small tensors. */
   async tolist(): Promise<unknown> {
-    const data = await this.data<TypedArray>();
+    const data = await this.#numbers();
     const nest = (axis: number, offset: number): unknown => {
       if (axis === this.rank) return Number(data[offset]);
       const stride = sizeOf(this.shape.slice(axis + 1));
       return Array.from({ length: this.shape[axis] }, (_, i) => nest(axis + 1, offset + i * stride));
     };
     return nest(0, 0);
+  }
+
+  /** The elements as numbers, half precision too. */
+  async #numbers(): Promise<TypedArray> {
+    const array = await this.array();
+    return this.dtype === 'float16' || this.dtype === 'bfloat16' ? toFloat32(array).data : array.data;
   }
 
   toString(): string {
@@ -99,6 +106,9 @@ export class Tensor implements Spec {
   }
   round(): Tensor {
     return elementwise.round(this);
+  }
+  floorSTE(): Tensor {
+    return elementwise.floorSTE(this);
   }
   roundSTE(): Tensor {
     return elementwise.roundSTE(this);
@@ -301,7 +311,7 @@ export class Tensor implements Spec {
   std(axes?: Axes, keep = false, correction = 0): Tensor {
     return reduce.std(this, axes, keep, correction);
   }
-  norm(p: 1 | 2 | typeof Infinity = 2, axes?: Axes, keep = false): Tensor {
+  norm(p = 2, axes?: Axes, keep = false): Tensor {
     return reduce.norm(this, p, axes, keep);
   }
   cumsum(axis = -1, options: { exclusive?: boolean; reverse?: boolean } = {}): Tensor {

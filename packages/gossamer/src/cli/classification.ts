@@ -31,11 +31,15 @@ export function classifierTask(onnx: OnnxModel): Task {
   };
 }
 
-/** Samples that the model takes at once: what the file fixes, else `wanted`. */
-export const batchOf = ({ graph }: OnnxModel, { name }: Input, wanted: number): number => {
-  const first = graph.inputs.find(i => i.name === name)?.shape?.[0];
-  return typeof first === 'number' ? first : wanted;
-};
+/** How a runtime wants the samples: as many as the file fixes, and then only full batches, else `wanted`. */
+export function batching(
+  { graph }: OnnxModel,
+  { name }: Input,
+  wanted: number,
+): { batchSize: number; dropLast: boolean } {
+  const fixed = graph.inputs.find(i => i.name === name)?.shape?.[0];
+  return typeof fixed === 'number' ? { batchSize: fixed, dropLast: true } : { batchSize: wanted, dropLast: false };
+}
 
 /** Batches of labelled data as the model takes them. */
 export function batches(
@@ -57,8 +61,12 @@ export function batches(
 const spread = (length: number, count: number): Int32Array =>
   Int32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
 
-/** The share of test samples whose largest score is at their label, by ONNX Runtime on the file itself. */
-export async function accuracy(executable: Executable, loader: DataLoader, progress: Progress): Promise<number> {
+/** The share of samples whose largest score is at their label, by ONNX Runtime on the file itself. */
+export async function accuracy(
+  executable: Executable,
+  loader: DataLoader,
+  progress: Progress,
+): Promise<{ share: number; samples: number }> {
   using bar = progress.start('testing', loader.dataset.length, { unit: 'samples', transient: true });
   let [seen, correct] = [0, 0];
   for await (const { inputs, labels } of loader) {
@@ -72,5 +80,5 @@ export async function accuracy(executable: Executable, loader: DataLoader, progr
     }
     bar.update((seen += n));
   }
-  return correct / seen;
+  return { share: correct / seen, samples: seen };
 }

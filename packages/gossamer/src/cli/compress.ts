@@ -1,16 +1,20 @@
 import { check, type Executable, type NDArray, Random } from '@gossamer/tensor';
 import type { OnnxModel } from '@gossamer/tensor/onnx';
+import type { Batch } from '../data/dataset.ts';
+import type { DataLoader } from '../data/loader.ts';
 import { SGD } from '../optim/index.ts';
 import { cosineSchedule } from '../optim/schedule.ts';
 import { type Layer, maskable } from '../sparsity/layer.ts';
 import type { Mask } from '../sparsity/mask.ts';
 import { StaticMask } from '../sparsity/masked.ts';
+import type { ModelLayers } from '../sparsity/model.ts';
 import { type PruneOptions, prune } from '../sparsity/prune.ts';
+import type { Calibration } from '../sparsity/score-data.ts';
 import type { Progress } from '../train/progress.ts';
 import { Trainer } from '../train/trainer.ts';
-import { batches, batchOf, classifierTask } from './classification.ts';
+import { batches, classifierTask } from './classification.ts';
 import type { LabelledData } from './data.ts';
-import type { Input, ModelFile } from './model-file.ts';
+import { graphBatch, type Input, type ModelFile } from './model-file.ts';
 import { randomFeeds } from './runtimes.ts';
 import { scoreMethods } from './scores.ts';
 
@@ -22,6 +26,7 @@ export interface CompressOptions extends PruneOptions {
   /** Samples that data-dependent scores look at. */
   readonly samples: number;
   readonly batch: number;
+  readonly progress: Progress;
 }
 
 /** What goes, and what is left dense. */
@@ -41,12 +46,29 @@ export async function chooseWeights(file: ModelFile, options: CompressOptions, d
   return { mask, excluded: excluded.map(l => l.name), excludedShare };
 }
 
-function calibrationOf(file: ModelFile, { samples, batch, seed }: CompressOptions, data: LabelledData) {
+function calibrationOf(
+  file: ModelFile,
+  options: CompressOptions,
+  data: LabelledData,
+): Calibration & { layers: ModelLayers } {
+  const { samples, batch, seed, progress } = options;
   const { module, found } = traced(file);
-  const batchSize = batchOf(file.onnx, file.inputs[0], batch);
-  const loader = batches(data, 'train', { batchSize, limit: samples, seed, dropLast: batchSize > data.train.length });
-  return { model: module, task: classifierTask(file.onnx), batches: loader, layers: found };
+  const batchSize = graphBatch(file, batch);
+  const loader = batches(data, 'train', { batchSize, limit: samples, seed, dropLast: batchSize !== batch });
+  return { model: module, task: classifierTask(file.onnx), batches: watched(loader, progress), layers: found };
 }
+
+/** The loader's batches, with a bar each time that they are gone through. */
+const watched = (loader: DataLoader, progress: Progress): AsyncIterable<Batch> => ({
+  async *[Symbol.asyncIterator]() {
+    using bar = progress.start('scoring', loader.length, { unit: 'batches', transient: true });
+    let done = 0;
+    for await (const batch of loader) {
+      yield batch;
+      bar.update(++done);
+    }
+  },
+});
 
 /** The model's graph and parameters, or an error that says why they are not to be had. */
 export function traced(file: ModelFile): NonNullable<ModelFile['traced']> {
@@ -78,7 +100,7 @@ export async function finetune(
 ): Promise<Map<string, Float32Array>> {
   const { module, found } = traced(file);
   for (const [name, values] of pruned(found.layers, mask)) found.parameters.get(name)!.set(values);
-  const batchSize = batchOf(file.onnx, file.inputs[0], options.batch);
+  const batchSize = graphBatch(file, options.batch);
   const loader = batches(data, 'train', { batchSize, shuffle: true, seed: options.seed, dropLast: true });
   await new Trainer({
     model: module,

@@ -125,7 +125,8 @@ describe('openData', () => {
       expect(data.classes).toBe(2);
       const { inputs, labels } = await fed(data);
       expect(inputs.shape).toEqual([8, ...sample]);
-      expect(Array.from(labels.data, (_, row) => inputs.data[row * 216 + 100])).toEqual(Array.from(labels.data));
+      const [pixels, classes] = [inputs.data as Float32Array, labels.data as Int32Array];
+      expect(Array.from(classes, (_, row) => pixels[row * 216 + 100])).toEqual(Array.from(classes));
     }
   });
 

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { check, type DType, FormatError, formatShape, GossamerError, type Spec } from '@gossamer/tensor';
+import { check, type DType, FormatError, formatShape, GossamerError, type Spec, traceGraph } from '@gossamer/tensor';
 import { type OnnxModel, type OnnxValue, readOnnx } from '@gossamer/tensor/onnx';
 import { GraphModule } from '../nn/graph-module.ts';
 import type { Layer } from '../sparsity/layer.ts';
@@ -36,13 +36,32 @@ export async function openModel(path: string, shapes: Shapes = {}): Promise<Mode
   let inputs: readonly Input[] = [];
   try {
     inputs = resolveInputs(path, onnx, shapes);
-    const module = new GraphModule(onnx);
+    const module = new GraphModule(withFreeBatch(onnx));
     const found = await modelLayers(module, inputs);
     return { ...file, inputs, layers: found.layers, traced: { module, found } };
   } catch (error) {
     if (!(error instanceof GossamerError) || error instanceof FormatError) throw error;
     return { ...file, inputs, layers: staticLayers(onnx), untraced: error.message };
   }
+}
+
+/** The model for any number of samples at once: files often fix one, and their graph would take any. */
+function withFreeBatch(onnx: OnnxModel): OnnxModel {
+  const inputs = onnx.graph.inputs.map(i => (i.shape?.length ? { ...i, shape: [null, ...i.shape.slice(1)] } : i));
+  return { ...onnx, graph: { ...onnx.graph, inputs } };
+}
+
+/** Samples that the graph takes at once: `wanted`, unless something in it only works with the number that the file fixes. */
+export function graphBatch({ traced, inputs }: ModelFile, wanted: number): number {
+  const [{ shape, dtype }] = inputs;
+  try {
+    const specs = [{ dtype, shape: [wanted, ...shape.slice(1)] }];
+    const { outputs } = traceGraph((...xs) => traced!.module.forward(...xs), specs);
+    if (outputs.every(o => o.node.shape[0] === wanted)) return wanted;
+  } catch (error) {
+    if (!(error instanceof GossamerError)) throw error;
+  }
+  return shape[0];
 }
 
 /** Values that a caller feeds. */

@@ -3,6 +3,7 @@
  * was compressed anew is recognised). The canonical file's comes first where both are known.
  */
 export const checksums: Readonly<Record<string, readonly string[]>> = {
+  'bccd/bccd_trainval.tar.gz': ['cb6680be3b6f90edf724ac615799058949df3819735cb30d11521b9788b2b64c'],
   'cifar-10/cifar-10-binary.tar.gz': ['c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd'],
   'cifar-10/data_batch_1.bin.gz': ['4f1bd3159a9e31fb286b1a7fdc781b354258b6d52d9832d7382daceb2a1abba5'],
   'cifar-10/data_batch_2.bin.gz': ['00d409ba4f4694986128debaf7d2e730a581c7474cb15200527cc23a2c161b6f'],
@@ -48,6 +49,11 @@ export const checksums: Readonly<Record<string, readonly string[]>> = {
   ],
   'imagenet-sample-224/classes.tsv': ['7718286753c998ae40f801c5a3326c424f01e5ea2201ae2574ca9dbbc70d9ccc'],
   'imagenet-sample-224/imagenet-sample-224.tar': ['fb2bfee8bd4e44f7ba86d7807bdab6d7e2d2a573ca20ae071c4502ddc933db87'],
+  'meshes/cow.obj.gz': ['69afce548640bc2beb0c44894d1a24d5766cc9cd3fd74f3ec55b4e229104b23f'],
+  'meshes/fandisk.obj.gz': ['ea5bab2fbf545b1915f0d9faf6cc61ff8c18e0d8174ad61f8e35de15d8f6e3f8'],
+  'meshes/spot.obj.gz': ['0738b5e8608fed74e5e8c7aa8dd0af97b4b74f9f6cbf7aac84cd7e40b2e44a75'],
+  'meshes/stanford-bunny.obj.gz': ['1eb35d1e21ce99e5ce911353b6be278990713448dd9e8f5c9387f9de39b32205'],
+  'meshes/teapot.obj.gz': ['1b5396fedd74b577e32cef41146582c2f2e1a050d5b4915193c0ac1ad4187ed4'],
   'mnist/t10k-images-idx3-ubyte.gz': [
     '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6',
     '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
@@ -69,6 +75,7 @@ export const checksums: Readonly<Record<string, readonly string[]>> = {
   'movielens-100k/u.item.gz': ['553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701'],
   'movielens-100k/ua.base.gz': ['67b5bcdb380c29f85d56a012ecd88612ae020f30a6730d117a334ee8203b91f2'],
   'movielens-100k/ua.test.gz': ['d0497e202417720f57a184ec8c66be2d1afa4ff41bb53787c57b28d6bf79bc42'],
+  'nerf/fox_135x240.tar.gz': ['ed9ceb9beb243a6f8baeb44ea6eaf0bd3933b22783422d6abffccf5eee7b04c4'],
   'omniglot/images_background_small1.zip': ['f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4'],
   'omniglot/one-shot-classification_all_runs.zip': ['437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325'],
   'planetoid/citeseer.json.gz': ['0c56ded22caa0f7109532d404b4d2b7687a465d00e74d8bd3affd753c2fdb30d'],

@@ -6,8 +6,10 @@ import { stackRows } from './rows.ts';
 export interface DecodeOptions {
   /** 1 (grey), 3 (RGB, default) or 4 (with transparency). */
   channels?: 1 | 3 | 4;
-  /** Scale to exactly [height, width] (Lanczos, cropping what sticks out: `cover`); default the image's own size. */
+  /** Scale to exactly [height, width] (Lanczos); default the image's own size. */
   size?: readonly [number, number];
+  /** How another shape is made to fit `size`: `cover` (default) crops what sticks out, `fill` stretches. */
+  fit?: 'cover' | 'fill';
 }
 
 /** Decodes a JPEG, PNG, WebP, GIF or TIFF image to uint8 [channels, height, width], with `sharp` (Node only). */
@@ -16,13 +18,13 @@ export async function decodeImage(
   options: DecodeOptions = {},
   name = 'image',
 ): Promise<NDArray<Uint8Array>> {
-  const { channels = 3, size } = options;
+  const { channels = 3, size, fit = 'cover' } = options;
   const { default: sharp } = await import('sharp').catch(cause => {
     throw new GossamerError('decodeImage: the package sharp cannot be loaded on this platform', { cause });
   });
   let image = sharp(bytes).toColourspace(channels === 1 ? 'b-w' : 'srgb');
   image = channels === 4 ? image.ensureAlpha() : image.removeAlpha();
-  if (size) image = image.resize(size[1], size[0], { fit: 'cover' });
+  if (size) image = image.resize(size[1], size[0], { fit });
   const { data, info } = await image
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true })

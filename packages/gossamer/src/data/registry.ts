@@ -1,13 +1,15 @@
 import { GossamerError } from '@gossamer/tensor';
+import { detectionSets } from './sets/detection.ts';
 import type { Entry } from './sets/entry.ts';
 import { graphSets } from './sets/graphs.ts';
 import { imageSets } from './sets/images.ts';
+import { sceneSets } from './sets/scenes.ts';
 import { soundSets } from './sets/sounds.ts';
 import { tableSets } from './sets/tables.ts';
 import { textSets } from './sets/text.ts';
 import type { LoadOptions } from './store.ts';
 
-const sets = { ...imageSets, ...graphSets, ...textSets, ...tableSets, ...soundSets };
+const sets = { ...imageSets, ...detectionSets, ...sceneSets, ...graphSets, ...textSets, ...tableSets, ...soundSets };
 
 /** Names that {@link load} knows. */
 export type SetName = keyof typeof sets;

@@ -180,14 +180,14 @@ async function problems(smoke: boolean, full: boolean): Promise<{ parts: Part[];
       fromStart: full || smoke ? few : [0.9, 0.95],
     },
   ];
-  const widths = smoke ? [4, 8, 16] : [16, 32, 64, 64, 128, 128, 128, 128, 128];
+  const widths = smoke ? [4, 8] : [8, 16, 16, 32, 32, 32];
   const narrow: Problem = {
     name: 'narrow MobileNet, Fashion-MNIST',
-    model: random => new NarrowMobileNet(widths, random),
+    model: random => new NarrowMobileNet(14, widths, smoke ? 32 : 256, random),
     ...(await grey('fashion-mnist', 14)),
     batchSize: 100,
     epochs,
-    optimizer: sgd(0.1),
+    optimizer: sgd(0.05),
   };
   return { parts, narrow };
 }

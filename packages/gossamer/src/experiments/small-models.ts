@@ -1,5 +1,5 @@
 import { maxPool, type Random, type Tensor } from '@gossamer/tensor';
-import { BatchNorm2d, Conv2d, GRU, Linear, Module, Sequential } from '../nn/index.ts';
+import { BatchNorm2d, Conv2d, type ConvOptions, GRU, Linear, Module, ReLU, Sequential } from '../nn/index.ts';
 
 // Networks of the experiments that are too small to be models of the package: what trains in seconds on two cores.
 
@@ -47,52 +47,41 @@ export class RowReader extends Module {
   }
 }
 
-/** A deep narrow network of depthwise separable blocks, the form of MobileNetV1 (Howard et al. 2017). */
+/** Narrow depthwise separable blocks as in MobileNetV1 (Howard et al. 2017), under a hidden layer with most of the weights. */
 export class NarrowMobileNet extends Module {
   readonly blocks: Sequential;
-  readonly fc: Linear;
+  readonly fc1: Linear;
+  readonly fc2: Linear;
 
-  /** @param widths filters of the first convolution and of each block; a block halves the image where they double */
-  constructor(widths: readonly number[], random: Random) {
+  /**
+   * @param size height and width of the images
+   * @param widths filters of the first convolution and of each block; a block halves the image where they double
+   */
+  constructor(size: number, widths: readonly number[], hidden: number, random: Random) {
     super();
-    const stem = [
-      new Conv2d(1, widths[0], 3, { padding: 1, bias: false, random: random.fork(0) }),
-      new BatchNorm2d(widths[0]),
-    ];
-    this.blocks = new Sequential(
-      new Stage(stem),
-      ...widths.slice(1).map((filters, i) => {
-        const inputs = widths[i];
-        const r = random.fork(i + 1);
-        const depthwise = { padding: 1, groups: inputs, stride: filters > inputs ? 2 : 1, bias: false };
-        return new Sequential(
-          new Stage([
-            new Conv2d(inputs, inputs, 3, { ...depthwise, random: r.fork('depthwise') }),
-            new BatchNorm2d(inputs),
-          ]),
-          new Stage([
-            new Conv2d(inputs, filters, 1, { bias: false, random: r.fork('pointwise') }),
-            new BatchNorm2d(filters),
-          ]),
-        );
-      }),
-    );
-    this.fc = new Linear(widths.at(-1)!, 10, { random: random.fork('fc') });
+    const stage = (inputs: number, filters: number, kernel: number, options: ConvOptions) =>
+      new Sequential(
+        new Conv2d(inputs, filters, kernel, { ...options, bias: false }),
+        new BatchNorm2d(filters),
+        new ReLU(),
+      );
+    const stages = [stage(1, widths[0], 3, { padding: 1, random: random.fork(0) })];
+    widths.slice(1).forEach((filters, i) => {
+      const inputs = widths[i];
+      const stride = filters > inputs ? 2 : 1;
+      const r = random.fork(i + 1);
+      size = Math.ceil(size / stride);
+      stages.push(
+        stage(inputs, inputs, 3, { padding: 1, groups: inputs, stride, random: r.fork('depthwise') }),
+        stage(inputs, filters, 1, { random: r.fork('pointwise') }),
+      );
+    });
+    this.blocks = new Sequential(...stages);
+    this.fc1 = new Linear(widths.at(-1)! * size * size, hidden, { random: random.fork('fc1') });
+    this.fc2 = new Linear(hidden, 10, { random: random.fork('fc2') });
   }
 
   override forward(x: Tensor): Tensor {
-    return this.fc.forward(this.blocks.forward(x).mean([2, 3]));
-  }
-}
-
-/** Convolution, normalisation and ReLU. */
-class Stage extends Module {
-  readonly parts: readonly [Module, Module];
-  constructor([conv, norm]: Module[]) {
-    super();
-    this.parts = [conv, norm];
-  }
-  override forward(x: Tensor): Tensor {
-    return this.parts[1].forward(this.parts[0].forward(x)).relu();
+    return this.fc2.forward(this.fc1.forward(this.blocks.forward(x).flatten()).relu());
   }
 }

@@ -3,9 +3,6 @@ import { check, formatShape, linalg, type NDArray, type Random, sizeOf } from '@
 /** Initial values as plain float32 arrays: `new Parameter(kaimingNormal(random, [64, 3, 3, 3]))`. */
 export type Values = NDArray<Float32Array>;
 
-/** Draws the values of a parameter of a shape. */
-export type Initializer = (random: Random, shape: readonly number[]) => Values;
-
 const values = (shape: readonly number[], data: Float32Array): Values => ({
   dtype: 'float32',
   shape: [...shape],

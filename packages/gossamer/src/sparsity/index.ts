@@ -20,7 +20,7 @@ export { type LayerMask, Mask } from './mask.ts';
 export { type MaskedOptions, MaskedSparsifier, StaticMask } from './masked.ts';
 export { type ModelLayers, modelLayers, refreshLayers } from './model.ts';
 export { bernoulliMask, type PruneOptions, prune } from './prune.ts';
-export { type LayerRow, quantity, type ReportRow, reportTable, type SparsityReport, sparsityReport } from './report.ts';
+export { type LayerRow, type ReportRow, reportTable, type SparsityReport, sparsityReport } from './report.ts';
 export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
 export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
 export * from './score.ts';

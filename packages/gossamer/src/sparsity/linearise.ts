@@ -7,7 +7,7 @@ export type LinearNetwork = (weights: ReadonlyMap<string, Tensor>, inputs: reado
 /** Activations and normalisations: they hand their first input on. */
 const passing = new Set([
   ...['relu', 'leakyRelu', 'elu', 'gelu', 'geluTanh', 'tanh', 'softplus', 'clamp', 'abs', 'neg'],
-  ...['batchNormInference', 'batchNorm', 'instanceNorm', 'channelAffine'],
+  ...['batchNormInference', 'batchNorm', 'channelAffine'],
 ]);
 
 /**

@@ -1,9 +1,9 @@
 import { barChart } from '../plot.ts';
-import { quantity, type SparsityReport } from './report.ts';
+import { percent, quantity } from '../text.ts';
+import type { SparsityReport } from './report.ts';
 
 /** The report as a picture: each layer's density as a bar, with its non-zeros behind it; an SVG document. */
 export function reportSvg({ layers, total }: SparsityReport, title = 'Non-zero weights by layer'): string {
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const note = (r: { density: number; nonzeros: number; parameters: number }) =>
     `${percent(r.density)} · ${quantity(r.nonzeros)} of ${quantity(r.parameters)}`;
   const operations =

@@ -1,4 +1,5 @@
 import { gzipSync } from 'fflate';
+import { bar, fit, grouped, percent, quantity, table } from '../text.ts';
 import { flops, type Layer, layoutOf } from './layer.ts';
 import { Mask } from './mask.ts';
 import { type StorageBytes, storageBytes } from './storage.ts';
@@ -112,74 +113,42 @@ function totalOf(rows: readonly ReportRow[]): ReportRow {
   };
 }
 
+export interface ReportTableOptions {
+  /** Columns of FLOPs; default true. */
+  readonly flops?: boolean;
+  /** Columns of bytes in each storage; default false. */
+  readonly bytes?: boolean;
+}
+
 /** The report as aligned text: a line for each layer with a bar of its density, a total, and what has collapsed. */
-export function reportTable({ layers, total, collapsed, starved }: SparsityReport): string {
-  const withGzip = total.bytes.gzip !== undefined;
-  const head = [
-    'layer',
-    'shape',
-    'parameters',
-    'non-zero',
-    'density',
-    '',
-    'FLOPs',
-    'sparse',
-    'bytes',
-    'bit mask',
-    'CSR',
-    '5-bit',
-  ];
-  const line = (row: ReportRow, shape: string) => [
-    row.name,
-    shape,
+export function reportTable(
+  { layers, total, collapsed, starved }: SparsityReport,
+  { flops = true, bytes = false }: ReportTableOptions = {},
+): string {
+  if (layers.length === 0) return 'no weights that could be pruned';
+  const storages = Object.keys(total.bytes) as (keyof ReportRow['bytes'])[];
+  const numbers = (row: ReportRow) => [
     grouped(row.parameters),
     grouped(row.nonzeros),
-    `${(100 * row.density).toFixed(1)} %`,
+    percent(row.density),
     bar(row.density, 20),
-    quantity(row.flopsDense),
-    quantity(row.flopsSparse),
-    quantity(row.bytes.dense),
-    quantity(row.bytes.bitmask),
-    quantity(row.bytes.csr),
-    quantity(row.bytes.relative),
-    ...(withGzip ? [quantity(row.bytes.gzip!)] : []),
+    ...(flops ? [quantity(row.flopsDense), quantity(row.flopsSparse)] : []),
+    ...(bytes ? storages.map(s => quantity(row.bytes[s]!)) : []),
   ];
-  const lines = [
-    withGzip ? [...head, 'gzip'] : head,
-    ...layers.map(row => line(row, row.shape.join('×'))),
-    line(total, ''),
-  ];
-  const widths = lines[0].map((_, c) => Math.max(...lines.map(cells => cells[c].length)));
-  const isText = (c: number) => c < 2 || c === 5;
-  const text = lines.map(cells =>
-    cells
-      .map((cell, c) => (isText(c) ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
-      .join('  ')
-      .trimEnd(),
-  );
-  const rule = '─'.repeat(widths.reduce((n, w) => n + w + 2, -2));
-  text.splice(1, 0, rule);
-  text.splice(-1, 0, rule);
-  if (collapsed.length > 0) text.push(`collapsed (no weight left): ${collapsed.join(', ')}`);
-  if (starved.length > 0) text.push(`starved (less than one weight per output channel): ${starved.join(', ')}`);
-  return text.join('\n');
-}
-
-/** A bar of `width` characters, filled in eighths of a character; any positive share shows. */
-function bar(share: number, width: number): string {
-  const eighths = share > 0 ? Math.max(1, Math.round(share * width * 8)) : 0;
-  const part = eighths % 8;
-  return ('█'.repeat(Math.floor(eighths / 8)) + (part ? '▏▎▍▌▋▊▉'[part - 1] : '')).padEnd(width, '·');
-}
-
-const grouped = (n: number) => n.toLocaleString('en-US');
-
-/** 1234567 → `1.23 M`. */
-export function quantity(n: number): string {
-  const power = n < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(n) / 3));
-  if (power === 0) return String(Math.round(n));
-  const scaled = n / 1000 ** power;
-  // 999 996 rounds to 1000 k: write the next unit instead.
-  if (Number(scaled.toPrecision(3)) >= 1000 && power < 4) return quantity(1000 ** (power + 1));
-  return `${scaled.toPrecision(3)} ${'kMGT'[power - 1]}`;
+  return [
+    table(
+      [
+        ...['layer', 'kind', 'shape', 'parameters', 'non-zero', 'density', ''],
+        ...(flops ? ['FLOPs', 'sparse'] : []),
+        ...(bytes ? storages.map(s => `${s} bytes`) : []),
+      ],
+      [
+        ...layers.map(row => [fit(row.name, 44), row.kind, row.shape.join('×'), ...numbers(row)]),
+        null,
+        ['total', '', '', ...numbers(total)],
+      ],
+    ),
+    ...(collapsed.length > 0 ? [`collapsed (no weight left): ${collapsed.join(', ')}`] : []),
+    ...(starved.length > 0 ? [`starved (less than one weight per output channel): ${starved.join(', ')}`] : []),
+  ].join('\n');
 }

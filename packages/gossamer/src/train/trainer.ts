@@ -92,6 +92,10 @@ export class Trainer {
     );
     const total = steps ?? epochs! * train.length;
     check(Number.isInteger(total) && total >= 0, () => `Trainer: ${total} steps; expected a whole number ≥ 0`);
+    check(
+      !options.earlyStop || options.validation,
+      () => `Trainer: earlyStop watches '${options.earlyStop!.metric}' of the validation, but there is no validation data`,
+    );
     this.#o = options;
     this.#steps = total;
     this.#sparsifiers = sparsifiers;
@@ -145,7 +149,8 @@ export class Trainer {
       unit: 'samples',
     });
     const every = this.#o.checkpointEvery ?? train.length;
-    let stoppedEarly = false;
+    // A run that had stopped when it was killed does not go on.
+    let stoppedEarly = earlyStop !== undefined && history.length > 0 && hasStalled(history, earlyStop);
     model.train();
 
     const evaluateNow = async (): Promise<void> => {

@@ -43,7 +43,9 @@ export async function loadSession(
         const memory = writesInto ? into?.[i] : undefined;
         fetches[name] = memory ? (wrap(specs[i].type as DType, memory, specs[i].shape) as OrtTensor) : null;
       });
-      const results = await session.run(inputs, fetches);
+      const results = await session.run(inputs, fetches).catch(cause => {
+        throw new GossamerError(`ONNX Runtime failed: ${(cause as Error).message}`, { cause });
+      });
       return outputNames.map((name, i) => {
         const memory = writesInto ? into?.[i] : undefined;
         if (memory) return memory;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { gradients } from '../gradients.ts';
 import type { Tensor } from '../tensor.ts';
 import { checkGradients, randn } from '../testing.ts';
-import { batchNorm, batchNormInference, instanceNorm } from './batchNorm.ts';
+import { batchNorm, batchNormInference } from './batchNorm.ts';
 
 const SHAPES = [
   [7, 3],
@@ -77,21 +77,5 @@ describe('batchNormInference', () => {
     const f = (x: Tensor, g: Tensor, b: Tensor, m: Tensor, v: Tensor) =>
       batchNormInference(x, g, b, m, v.square().add(1));
     await checkGradients(f, [randn([3, 2, 2, 3], 1), ...vectors(2), randn([2], 4), randn([2], 5)]);
-  });
-});
-
-describe('instanceNorm', () => {
-  it('matches its definition and has derivatives', async () => {
-    for (const shape of [
-      [2, 3, 5],
-      [2, 3, 3, 4],
-      [1, 3, 2, 2, 3],
-    ]) {
-      const x = randn(shape, 'x').add(1);
-      const space = shape.flatMap((_, i) => (i < 2 ? [] : [i]));
-      await expectClose(instanceNorm(x, ...vectors(3)), plain(x, ...vectors(3), space, 1e-5));
-    }
-    await checkGradients((x, g, b) => instanceNorm(x, g, b), [randn([2, 2, 3, 3], 1), ...vectors(2)]);
-    expect(() => instanceNorm(randn([2, 3]))).toThrow('no space');
   });
 });

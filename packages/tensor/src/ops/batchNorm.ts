@@ -2,7 +2,7 @@ import { check } from '../errors.ts';
 import { formatShape, operator } from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 import { channelAffine, exceptChannels } from './channel-affine.ts';
-import { ones, zeros } from './constant.ts';
+import { ones } from './constant.ts';
 
 export interface BatchNormOptions {
   /** Added to the variance. Default 1e-5. */
@@ -118,38 +118,4 @@ export function batchNormInference(
 ): Tensor {
   checkVectors('batchNormInference', x, { gamma, beta, mean, variance });
   return inferenceOp([x, gamma, beta, mean, variance], { eps });
-}
-
-const instanceOp = operator<{ eps: number }>({
-  name: 'instanceNorm',
-  infer: ([x]) => x,
-  gradient: ({ inputs: [x, gamma], grads: [g], attributes: { eps } }) => {
-    const space = x.shape.flatMap((_, i) => (i < 2 ? [] : [i]));
-    const vector = (v: Tensor) => v.reshape([x.shape[1], ...space.map(() => 1)]);
-    const centred = x.sub(x.mean(space, true));
-    const rstd = centred.mul(centred).mean(space, true).add(eps).rsqrt();
-    const unit = centred.mul(rstd);
-    const scaled = g.mul(vector(gamma)).mul(rstd);
-    const dx = scaled.sub(scaled.mean(space, true)).sub(unit.mul(scaled.mul(unit).mean(space, true)));
-    const axes = exceptChannels(x);
-    return [dx, g.mul(unit).sum(axes), g.sum(axes)];
-  },
-  emit: (b, inputs, { attributes: { eps } }) => b.node('InstanceNormalization', inputs, { epsilon: b.float(eps) }),
-});
-
-/**
- * Instance normalisation (ONNX `InstanceNormalization`): each channel of each example gets mean 0 and variance 1 over
- * space, then `gamma` and `beta` (default 1 and 0).
- *
- * @param x [batch, channels, ...space]
- */
-export function instanceNorm(
-  x: Tensor,
-  gamma: Tensor = ones([x.shape[1]]),
-  beta: Tensor = zeros([x.shape[1]]),
-  { eps = 1e-5 }: BatchNormOptions = {},
-): Tensor {
-  checkVectors('instanceNorm', x, { gamma, beta });
-  check(x.rank > 2, () => `instanceNorm: input ${formatShape(x.shape)} has no space to normalise over`);
-  return instanceOp([x, gamma, beta], { eps });
 }

@@ -1,4 +1,5 @@
 import { check } from '../errors.ts';
+import type { OnnxBuilder } from '../onnx/builder.ts';
 import { operator } from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 import { type ConvAttributes, convolve, cropped, inputGradient } from './conv.ts';
@@ -33,6 +34,12 @@ function blockOf(groups: number, inner: number): number {
   return block;
 }
 
+/** left · rightᵀ over the last two of four axes; ONNX Runtime's own operator spares the copy that Transpose makes. */
+function productTransposed(b: OnnxBuilder, left: string, right: string): string {
+  if (b.standard) return b.node('MatMul', [left, b.node('Transpose', [right], { perm: [0, 1, 3, 2] })]);
+  return b.multi('FusedMatMul', [left, right], { transB: 1 }, 1, 'com.microsoft')[0];
+}
+
 const op = operator<ConvAttributes>({
   name: 'convWeightGradient',
   infer: ([x, g], { groups, kernel }) => ({ shape: [g.shape[1], x.shape[1] / groups, ...kernel], dtype: x.dtype }),
@@ -63,7 +70,7 @@ const op = operator<ConvAttributes>({
     } else {
       const block = blockOf(groups, inner);
       const rows = (t: string, count: number) => b.reshape(t, [xs.shape[0], groups / block, block * count, positions]);
-      const [batched] = b.multi('FusedMatMul', [rows(left, m), rows(right, n)], { transB: 1 }, 1, 'com.microsoft');
+      const batched = productTransposed(b, rows(left, m), rows(right, n));
       products = b.node('ReduceSum', [batched, b.dims([0])], { keepdims: 0 });
       if (block > 1) {
         // Of a block of groups only the products of a group with itself count.

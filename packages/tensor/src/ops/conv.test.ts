@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { sizeOf } from '../dtype.ts';
 import { gradients } from '../gradients.ts';
+import { encodeOnnx } from '../onnx/encode.ts';
+import { exportOnnx } from '../onnx/export.ts';
+import { Parameter } from '../parameter.ts';
+import { loadExecutable } from '../realize.ts';
 import type { Tensor } from '../tensor.ts';
 import { checkGradients, randn } from '../testing.ts';
 import { type ConvOptions, type ConvTransposeOptions, conv, convTranspose } from './conv.ts';
@@ -131,6 +135,27 @@ describe('conv', () => {
       await checkGradients(f, [randn(xs, 1), randn(ws, 2), randn([ws[0]], 3)], { samples: 6 });
     },
   );
+
+  it('exports its gradient with standard operators and a dynamic batch', async () => {
+    const [w, d] = [new Parameter(randn([8, 3, 3, 3], 1)), new Parameter(randn([8, 1, 3, 3], 2))];
+    const slopes = (x: Tensor) => {
+      const y = conv(conv(x, w, { stride: 2 }), d, { groups: 8, padding: 1 });
+      return { w: gradients(y.square().sum(), [w])[0], d: gradients(y.square().sum(), [d])[0] };
+    };
+    const model = await exportOnnx(slopes, { x: { dtype: 'float32', shape: [2, 3, 9, 9] } });
+    expect(model.graph.nodes.filter(node => node.domain !== '')).toEqual([]);
+    const executable = await loadExecutable(encodeOnnx(model));
+    const x = randn([4, 3, 9, 9], 3);
+    const outputs = await executable.run([await x.array()]);
+    const expected = slopes(x);
+    for (const [i, name] of executable.outputNames.entries()) {
+      const e = await expected[name as 'w' | 'd'].data();
+      outputs[i].forEach((v, j) => {
+        expect(Math.abs(Number(v) - e[j])).toBeLessThan(1e-4 * Math.max(1, Math.abs(e[j])) + 1e-3);
+      });
+    }
+    await executable.release();
+  });
 
   it('pads for ⌈size / stride⌉ outputs', async () => {
     const [x, w] = [randn([1, 2, 5, 6]), randn([2, 2, 4, 3], 1)];

@@ -34,13 +34,13 @@ export interface ConvAttributes extends Window {
   readonly groups: number;
 }
 
-const CHANNELS_LAST_HINT = 'layout is [batch, channels, ...space]';
+const LAYOUT = 'layout is [batch, channels, ...space]';
 
 function checkRanks(name: string, x: Spec, w: Spec): void {
   check(
     x.shape.length >= 3 && x.shape.length <= 5 && w.shape.length === x.shape.length,
     () =>
-      `${name}: input ${formatShape(x.shape)} and weight ${formatShape(w.shape)}: expected equal ranks 3 (1d), 4 (2d) or 5 (3d); ${CHANNELS_LAST_HINT}`,
+      `${name}: input ${formatShape(x.shape)} and weight ${formatShape(w.shape)}: expected equal ranks 3 (1d), 4 (2d) or 5 (3d); ${LAYOUT}`,
   );
 }
 
@@ -62,7 +62,7 @@ const convOp = operator<ConvAttributes>({
     check(
       channels === w.shape[1] * a.groups && w.shape[0] % a.groups === 0,
       () =>
-        `conv: input ${formatShape(x.shape)}, weight ${formatShape(w.shape)}, groups ${a.groups}: expected a weight [outputs (a multiple of groups), ${channels} / groups, ...kernel]; ${CHANNELS_LAST_HINT}`,
+        `conv: input ${formatShape(x.shape)}, weight ${formatShape(w.shape)}, groups ${a.groups}: expected a weight [outputs (a multiple of groups), ${channels} / groups, ...kernel]; ${LAYOUT}`,
     );
     checkBias('conv', bias, w.shape[0]);
     checkFits('conv', x.shape.slice(2), a);
@@ -115,7 +115,7 @@ const convTransposeOp = operator<TransposeAttributes>({
     check(
       x.shape[1] === w.shape[0] && w.shape[0] % a.groups === 0,
       () =>
-        `convTranspose: input ${formatShape(x.shape)}, weight ${formatShape(w.shape)}, groups ${a.groups}: expected a weight [${x.shape[1]} (a multiple of groups), outputs / groups, ...kernel]; ${CHANNELS_LAST_HINT}`,
+        `convTranspose: input ${formatShape(x.shape)}, weight ${formatShape(w.shape)}, groups ${a.groups}: expected a weight [${x.shape[1]} (a multiple of groups), outputs / groups, ...kernel]; ${LAYOUT}`,
     );
     const channels = w.shape[1] * a.groups;
     checkBias('convTranspose', bias, channels);

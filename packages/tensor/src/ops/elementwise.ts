@@ -71,11 +71,11 @@ export const reciprocal = unary('reciprocal', 'Reciprocal', (_x, y, g) => g.mul(
 export const sin = unary('sin', 'Sin', (x, _y, g) => g.mul(x.cos()));
 export const cos = unary('cos', 'Cos', (x, _y, g) => g.mul(x.sin()).neg());
 export const tan = unary('tan', 'Tan', (_x, y, g) => g.mul(y.mul(y).add(1)));
-export const asin = unary('asin', 'Asin', (x, _y, g) => g.div(constant(1).sub(x.mul(x)).sqrt()));
-export const acos = unary('acos', 'Acos', (x, _y, g) => g.div(constant(1).sub(x.mul(x)).sqrt()).neg());
+export const asin = unary('asin', 'Asin', (x, _y, g) => g.div(constant(1, x.dtype).sub(x.mul(x)).sqrt()));
+export const acos = unary('acos', 'Acos', (x, _y, g) => g.div(constant(1, x.dtype).sub(x.mul(x)).sqrt()).neg());
 export const atan = unary('atan', 'Atan', (x, _y, g) => g.div(x.mul(x).add(1)));
-export const tanh = unary('tanh', 'Tanh', (_x, y, g) => g.mul(constant(1).sub(y.mul(y))));
-export const sigmoid = unary('sigmoid', 'Sigmoid', (_x, y, g) => g.mul(y).mul(constant(1).sub(y)));
+export const tanh = unary('tanh', 'Tanh', (_x, y, g) => g.mul(constant(1, y.dtype).sub(y.mul(y))));
+export const sigmoid = unary('sigmoid', 'Sigmoid', (_x, y, g) => g.mul(y).mul(constant(1, y.dtype).sub(y)));
 export const erf = unary('erf', 'Erf', (x, _y, g) =>
   g.mul(
     x
@@ -115,7 +115,7 @@ export const geluTanh = unary(
         .add(
           x
             .mul(0.5)
-            .mul(constant(1).sub(t.mul(t)))
+            .mul(constant(1, x.dtype).sub(t.mul(t)))
             .mul(slope),
         ),
     );
@@ -200,6 +200,8 @@ export const clamp = (x: Tensor, low = -Infinity, high = Infinity): Tensor => {
 };
 export const relu6 = (x: Tensor): Tensor => x.clamp(0, 6);
 
+/** Rounds down in the forward pass; the gradient passes straight through. */
+export const floorSTE = (x: Tensor): Tensor => straightThrough(x, x.floor());
 /** Rounds in the forward pass; the gradient passes straight through (Bengio et al. 2013). */
 export const roundSTE = (x: Tensor): Tensor => straightThrough(x, x.round());
 /** Sign in the forward pass; the gradient passes straight through. */
@@ -270,7 +272,7 @@ export const div = binary('div', 'Div', ({ b, y, g }) => [() => g.div(b), () => 
 const power = binary('pow', 'Pow', ({ a, b, y, g }) => [
   () => g.mul(b).mul(pow(a, oneLess(b))),
   // 0^b has derivative 0 with respect to b; log(0) would give NaN.
-  () => g.mul(y).mul(where(a.gt(0), a, constant(1)).log()),
+  () => g.mul(y).mul(where(a.gt(0), a, 1).log()),
 ]);
 /** b − 1, as a number where b is one. Where b is 0, any exponent does: the derivative 0·aᵇ⁻¹ is 0, at a = 0 too. */
 function oneLess(b: Tensor): Operand {
@@ -293,8 +295,8 @@ export const pow = (a: Operand, b: Operand): Tensor => {
 export const minimum = binary('minimum', 'Min', ({ a, b, g }) => extremum(a.lt(b), a.eq(b), g));
 export const maximum = binary('maximum', 'Max', ({ a, b, g }) => extremum(a.gt(b), a.eq(b), g));
 function extremum(first: Tensor, tie: Tensor, g: Tensor): [() => Tensor, () => Tensor] {
-  const share = where(tie, constant(0.5), first.cast('float32'));
-  return [() => g.mul(share), () => g.mul(constant(1).sub(share))];
+  const share = where(tie, 0.5, first.cast(g.dtype));
+  return [() => g.mul(share), () => g.mul(constant(1, g.dtype).sub(share))];
 }
 /** Remainder with the sign of the divisor, as in Python; the gradient passes to the dividend. */
 export const mod = (a: Operand, b: Operand): Tensor => {
@@ -328,7 +330,11 @@ const whereOp = operator<object>({
     needs(1) ? unbroadcast(where(c, g, constant(0, g.dtype)), a.shape) : undefined,
     needs(2) ? unbroadcast(where(c, constant(0, g.dtype), g), b.shape) : undefined,
   ],
-  emit: (b, inputs) => b.node('Where', inputs),
+  emit: (b, [c, x, y], { outputs: [{ dtype }] }) => {
+    if (dtype !== 'bool') return b.node('Where', [c, x, y]);
+    // For which the runtime has no kernel.
+    return b.cast(b.node('Where', [c, b.cast(x, 'uint8'), b.cast(y, 'uint8')]), 'bool');
+  },
 });
 /** `a` where `condition` holds, else `b`; all three broadcast. */
 export const where = (condition: Tensor, a: Operand, b: Operand): Tensor => whereOp([condition, ...operands(a, b)], {});

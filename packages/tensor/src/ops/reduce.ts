@@ -1,9 +1,9 @@
+import { sizeOf } from '../dtype.ts';
 import { check } from '../errors.ts';
 import type { Spec } from '../graph.ts';
 import { normalizeAxes, normalizeAxis, operator } from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 import { where } from './elementwise.ts';
-import { concat } from './movement.ts';
 
 export type Axes = number | readonly number[] | undefined;
 interface Reduction {
@@ -35,7 +35,10 @@ function reduction(name: string, onnx: string, gradient: ReduceGradient) {
 
 const count = (x: Tensor, axes: readonly number[]): number => axes.reduce((n, a) => n * x.shape[a], 1);
 
-export const sum = reduction('sum', 'ReduceSum', (x, _y, g) => g.expand(x.shape));
+const sumOf = reduction('sum', 'ReduceSum', (x, _y, g) => g.expand(x.shape));
+/** Truth values are counted, as int32. */
+export const sum = (x: Tensor, axes?: Axes, keep = false): Tensor =>
+  sumOf(x.dtype === 'bool' ? x.cast('int32') : x, axes, keep);
 export const mean = reduction('mean', 'ReduceMean', (x, _y, g, axes) => g.mul(1 / count(x, axes)).expand(x.shape));
 /** Ties share the gradient equally. The result is undefined where there is a NaN, as for `min`. */
 export const max = reduction('max', 'ReduceMax', (x, y, g, axes) => extremumGradient(x, y, g, axes));
@@ -52,21 +55,19 @@ export const prod = reduction('prod', 'ReduceProd', (x, _y, g, axes) => g.mul(pr
 function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {
   const kept = x.shape.flatMap((_, i) => (axes.includes(i) ? [] : [i]));
   const perm = [...kept, ...axes];
-  const rows = x.transpose(perm).reshape([-1, count(x, axes)]);
-  const n = rows.shape[1];
-  const column = (i: number) => rows.slice(1, i, i + 1);
-  const one = column(0).mul(0).add(1);
-  const before = [one];
-  const after = [one];
-  for (let i = 1; i < n; i++) {
-    before.push(before[i - 1].mul(column(i - 1)));
-    after.push(after[i - 1].mul(column(n - i)));
-  }
-  const others = before.map((p, i) => p.mul(after[n - 1 - i]));
+  const rows = x.transpose(perm).reshape([sizeOf(kept.map(i => x.shape[i])), count(x, axes)]);
+  const others = productBefore(rows).mul(productBefore(rows.flip(1)).flip(1));
   const inverse = perm.map((_, i) => perm.indexOf(i));
-  return concat(others, 1)
-    .reshape(perm.map(p => x.shape[p]))
-    .transpose(inverse);
+  return others.reshape(perm.map(p => x.shape[p])).transpose(inverse);
+}
+
+/** ∏ of the elements in front of each, along the last of two axes; each round multiplies twice as many. */
+function productBefore(rows: Tensor): Tensor {
+  const n = rows.shape[1];
+  const shifted = (t: Tensor, by: number) => t.slice(1, 0, n - by).pad([[1, by, 0]], 'constant', 1);
+  let product = shifted(rows, Math.min(1, n));
+  for (let reach = 1; reach < n; reach *= 2) product = product.mul(shifted(product, reach));
+  return product;
 }
 
 /** Variance with divisor n − `correction` (0: population, 1: sample). */
@@ -80,10 +81,12 @@ export function variance(x: Tensor, axes?: Axes, keep = false, correction = 0): 
 export const std = (x: Tensor, axes?: Axes, keep = false, correction = 0): Tensor =>
   variance(x, axes, keep, correction).sqrt();
 
-/** Lp norm: p = 1, 2 (default) or ∞. The gradient at 0 is 0. */
-export function norm(x: Tensor, p: 1 | 2 | typeof Infinity = 2, axes?: Axes, keep = false): Tensor {
+/** Lp norm for p > 0, ∞ included; p = 2 is the default. The gradient at 0 is 0 for p = 1, 2 and ∞. */
+export function norm(x: Tensor, p = 2, axes?: Axes, keep = false): Tensor {
+  check(p > 0, () => `norm: p = ${p}: expected a positive number or Infinity`);
   if (p === 1) return sum(x.abs(), axes, keep);
   if (p === Infinity) return max(x.abs(), axes, keep);
+  if (p !== 2) return sum(x.abs().pow(p), axes, keep).pow(1 / p);
   const squares = sum(x.mul(x), axes, keep);
   const zero = squares.eq(0);
   return where(zero, 0, where(zero, 1, squares).sqrt());

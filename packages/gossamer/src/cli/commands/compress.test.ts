@@ -4,7 +4,8 @@ import { type NDArray, Random } from '@gossamer/tensor';
 import { encodeOnnx, readOnnx, writeOnnx } from '@gossamer/tensor/onnx';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { writeNpz } from '../../data/npy.ts';
-import { gossamer, testFolder, writeMLP } from '../testing.ts';
+import { MLP } from '../../nn/container.ts';
+import { gossamer, testFolder, writeMLP, writeModel } from '../testing.ts';
 
 const folder = testFolder();
 const mlp = join(folder, 'mlp.onnx');
@@ -108,6 +109,27 @@ describe('gossamer compress', () => {
     // Biases were trained, too.
     const bias = (m: typeof before) => m.graph.initializers.get('layers.0.bias')!.data;
     expect(bias(after)).not.toEqual(bias(before));
+  });
+
+  it('feeds a model with a fixed batch size as many samples as it takes', async () => {
+    const [path, out] = [join(folder, 'fixed.onnx'), join(folder, 'fixed-out.onnx')];
+    await writeModel(path, new MLP([8, 4]), { dtype: 'float32', shape: [3, 8] }, null);
+    const options = [
+      '--sparsity',
+      '0.5',
+      '--method',
+      'fisher',
+      '--samples',
+      '10',
+      '--data',
+      npz,
+      '--finetune-epochs',
+      '1',
+    ];
+    const { code, stdout } = await gossamer('compress', path, ...options, '--json', '-q', '-o', out);
+    expect(code).toBe(0);
+    // 80 test samples make 26 batches of 3.
+    expect(JSON.parse(stdout).accuracy.samples).toBe(78);
   });
 
   it('refuses what cannot be done before it writes anything', async () => {

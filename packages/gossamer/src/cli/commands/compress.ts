@@ -5,9 +5,9 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Allocation } from '../../sparsity/allocation.ts';
 import type { Granularity } from '../../sparsity/granularity.ts';
 import type { Mask } from '../../sparsity/mask.ts';
-import { sparsityReport } from '../../sparsity/report.ts';
+import { reportTable, sparsityReport } from '../../sparsity/report.ts';
 import { grouped, percent, quantity } from '../../text.ts';
-import { accuracy, batches, batchOf } from '../classification.ts';
+import { accuracy, batches, batching } from '../classification.ts';
 import {
   type CommonOptions,
   checkOutput,
@@ -22,7 +22,6 @@ import {
 } from '../command.ts';
 import { checkDataInput, chooseWeights, type Difference, difference, finetune, pruned } from '../compress.ts';
 import { dataHelp, type LabelledData, normalizeHelp, openData } from '../data.ts';
-import { layerTable } from '../layer-table.ts';
 import { type ModelFile, openModel, type Shapes } from '../model-file.ts';
 import { pattern } from '../pattern.ts';
 import { listScores, scoreMethods } from '../scores.ts';
@@ -34,7 +33,7 @@ interface Options extends CommonOptions {
   pattern: Granularity;
   allocation?: Allocation;
   minimum?: `${number}%` | number;
-  exclude: string[];
+  exclude?: string[];
   data?: string;
   normalize?: string;
   samples: number;
@@ -57,7 +56,11 @@ export const command = define('compress', 'model.onnx --sparsity 0.9 --allocatio
         .choices(Object.keys(scoreMethods))
         .default('magnitude'),
     )
-    .option('--pattern <name>', 'element, 2:4, block:4x1, filter, channel, …', pattern, { kind: 'element' } as const)
+    .addOption(
+      new Option('--pattern <name>', '2:4, block:4x1, filter, channel, …')
+        .argParser(pattern)
+        .default({ kind: 'element' }, 'element'),
+    )
     .addOption(
       new Option('--allocation <rule>', 'how layers share the sparsity; the default depends on the method').choices([
         'uniform',
@@ -68,7 +71,7 @@ export const command = define('compress', 'model.onnx --sparsity 0.9 --allocatio
       ]),
     )
     .option('--minimum <weights>', 'what every layer keeps: a number, or a share of all such as 0.05%', minimum)
-    .option('--exclude <layers>', 'left dense: names (with *), kinds, first, last; may be repeated', list, [])
+    .option('--exclude <layers>', 'left dense: names (with *), kinds, first, last; may be repeated', list)
     .option('--data <source>', dataHelp)
     .option('--normalize <how>', normalizeHelp)
     .option('--samples <n>', 'training samples that scores from data look at', integer(1), 512)
@@ -96,7 +99,7 @@ async function run(path: string, options: Options): Promise<void> {
     source === undefined
       ? undefined
       : await openData(source, options.normalize, checkDataInput(path, file.inputs, file.onnx));
-  const chosen = await chooseWeights(file, { ...options, granularity: options.pattern }, data);
+  const chosen = await chooseWeights(file, { exclude: [], ...options, granularity: options.pattern, progress }, data);
   const { mask } = chosen;
 
   const before = encodeOnnx(file.onnx);
@@ -104,8 +107,12 @@ async function run(path: string, options: Options): Promise<void> {
   const encode = () => encodeOnnx(withWeights(file.onnx, values), sparseRule(options.sparse, mask));
   let after = encode();
   const accuracies: Record<string, number> = {};
+  let tested = 0;
   const test = async (name: string, bytes: Uint8Array) => {
-    if (data) accuracies[name] = await accuracyOf(bytes, file, data, options.batch, progress);
+    if (!data) return;
+    const { share, samples } = await accuracyOf(bytes, file, data, options.batch, progress);
+    accuracies[name] = share;
+    tested = samples;
   };
   await test('before', before);
   await test('pruned', after);
@@ -134,23 +141,21 @@ async function run(path: string, options: Options): Promise<void> {
     excluded: chosen.excluded,
     excludedShare: chosen.excludedShare,
     bytes,
-    ...(data && { accuracy: { data: data.name, samples: data.test.length, ...accuracies } }),
+    ...(data && { accuracy: { data: data.name, samples: tested, ...accuracies } }),
     ...(apart && { outputs: apart }),
     ...(file.untraced !== undefined && { note: file.untraced }),
     ...report,
   };
   output.result(result, () =>
     [
-      layerTable(report, { flops: file.untraced === undefined }),
+      reportTable(report, { flops: file.untraced === undefined }),
       '',
       `${path} → ${options.out}: ${percent(mask.sparsity(), 2)} of ${grouped(mask.size())} weights are gone (${method}, ${settings.allocation})`,
       ...(chosen.excluded.length > 0
         ? [`dense     ${some(chosen.excluded)} (${percent(chosen.excludedShare)} of the weights)`]
         : []),
       `file      ${formatSizes(bytes.before)} → ${formatSizes(bytes.after)}`,
-      ...(data
-        ? [`accuracy  ${formatAccuracies(accuracies)} (${grouped(data.test.length)} test samples of ${data.name})`]
-        : []),
+      ...(data ? [`accuracy  ${formatAccuracies(accuracies)} (${grouped(tested)} test samples of ${data.name})`] : []),
       ...(apart ? [formatDifference(apart)] : []),
       ...(file.untraced !== undefined ? [`FLOPs are not known: ${file.untraced}`] : []),
     ].join('\n'),
@@ -175,11 +180,10 @@ async function accuracyOf(
   data: LabelledData,
   batch: number,
   progress: Awaited<ReturnType<Output['progress']>>,
-): Promise<number> {
+): Promise<{ share: number; samples: number }> {
   const executable = await loadExecutable(bytes);
   try {
-    const batchSize = batchOf(onnx, inputs[0], batch);
-    return await accuracy(executable, batches(data, 'test', { batchSize, dropLast: batchSize !== batch }), progress);
+    return await accuracy(executable, batches(data, 'test', batching(onnx, inputs[0], batch)), progress);
   } finally {
     await executable.release();
   }

@@ -1,10 +1,9 @@
 import { FormatError, openSafetensors, sizeOf, toFloat32, writeFile } from '@gossamer/tensor';
 import { OpaqueTensor } from '@gossamer/tensor/onnx';
 import { layer } from '../../sparsity/layer.ts';
-import { type ReportRow, type SparsityReport, sparsityReport } from '../../sparsity/report.ts';
+import { type ReportRow, reportTable, type SparsityReport, sparsityReport } from '../../sparsity/report.ts';
 import { grouped, quantity } from '../../text.ts';
 import { type CommonOptions, checkOutput, command as define, Output, shapes } from '../command.ts';
-import { layerTable } from '../layer-table.ts';
 import { fedInputs, formatDimensions, openModel, type Shapes } from '../model-file.ts';
 
 interface Options extends CommonOptions {
@@ -39,7 +38,7 @@ export const command = define('inspect', 'model.onnx --svg model.svg', c =>
       const { report, flops } = found;
       const counted = flops ? report : withoutFlops(report);
       output.result({ ...found.json, ...counted }, () =>
-        [...found.heading, '', layerTable(report, { flops }), ...found.footing].join('\n'),
+        [...found.heading, '', reportTable(report, { flops }), ...found.footing].join('\n'),
       );
     }),
 );

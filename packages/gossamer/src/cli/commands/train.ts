@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { models } from '../../models/registry.ts';
 import { modelLayers } from '../../sparsity/model.ts';
-import { sparsityReport } from '../../sparsity/report.ts';
+import { reportTable, sparsityReport } from '../../sparsity/report.ts';
 import { clock } from '../../text.ts';
 import { Trainer } from '../../train/trainer.ts';
 import {
@@ -16,7 +16,6 @@ import {
   UsageError,
 } from '../command.ts';
 import { dataHelp, normalizeHelp } from '../data.ts';
-import { layerTable } from '../layer-table.ts';
 import { pattern } from '../pattern.ts';
 import {
   fromFlags,
@@ -117,7 +116,7 @@ async function run(path: string | undefined, options: Options): Promise<void> {
   const { spent: _spent, ...numbers } = result;
   output.result({ ...numbers, files, ...report }, () =>
     [
-      layerTable(report),
+      reportTable(report),
       '',
       `${result.steps} steps in ${clock(result.seconds)}${result.stoppedEarly ? ', stopped early' : ''}`,
       ...Object.entries(result.metrics).map(([name, value]) => `test ${name}  ${value.toPrecision(4)}`),
