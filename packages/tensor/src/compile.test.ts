@@ -91,6 +91,21 @@ describe('compile', () => {
     expect(traced).toBe(3);
   });
 
+  it('keeps a bounded number of records, those used last', async () => {
+    let traced = 0;
+    const f = compile((x: Tensor) => {
+      traced++;
+      return x.add(1);
+    });
+    const call = async (n: number) => (await f(tensor(new Float32Array(n)))).size;
+    for (let n = 1; n <= 64; n++) await call(n);
+    expect([await call(1), traced]).toEqual([1, 64]);
+    expect([await call(65), traced]).toEqual([65, 65]);
+    expect([await call(1), traced]).toEqual([1, 65]);
+    expect([await call(2), traced]).toEqual([2, 66]);
+    await f.dispose();
+  });
+
   it('returns structures, arguments, parameters and captured tensors', async () => {
     const p = parameter([5]);
     const captured = tensor([9]);

@@ -51,15 +51,18 @@ export function compile<Args extends readonly Tensor[], R extends Result>(fn: (.
     if (!args.every(a => a.isRealized)) await realize(...args);
     const nodes = args.map(a => a.node);
     const key = nodes.map(n => `${n.dtype}${formatShape(n.shape)}`).join();
-    const pending = traces.get(key) ?? traceAndCompile(fn, nodes);
+    let pending = traces.get(key);
+    if (!pending) {
+      pending = traceAndCompile(fn, nodes);
+      pending.catch(() => traces.delete(key));
+    }
     // Re-inserting keeps the map in order of last use.
     traces.delete(key);
     traces.set(key, pending);
-    pending.catch(() => traces.delete(key));
     if (traces.size > LIMIT) {
       const [oldest, evicted] = traces.entries().next().value!;
       traces.delete(oldest);
-      void evicted.then(t => t.plan.release()).catch(() => {});
+      void released(evicted);
     }
     const trace = await pending;
     const before = { ...trace.plan.spent };
@@ -81,13 +84,20 @@ export function compile<Args extends readonly Tensor[], R extends Result>(fn: (.
     {
       spent,
       dispose: async () => {
-        const all = await Promise.allSettled(traces.values());
+        const all = [...traces.values()];
         traces.clear();
-        await Promise.all(all.map(t => (t.status === 'fulfilled' ? t.value.plan.release() : undefined)));
+        await Promise.all(all.map(released));
       },
     },
   );
 }
+
+/** Frees a trace once it is compiled; that it could not be is told to those who called. */
+const released = (trace: Promise<Trace>): Promise<void> =>
+  trace.then(
+    t => t.plan.release(),
+    () => {},
+  );
 
 /** What the runs in progress read. */
 const running = new Set<readonly TypedArray[]>();

@@ -68,6 +68,34 @@ describe('realize', () => {
     expect(await x.add(0.5).item()).toBe(1.5);
   });
 
+  it('evicts and clears plans that cannot be compiled, which only those hear of who run them', async () => {
+    const impossible = operator<object>({
+      name: 'impossible',
+      infer: ([x]) => x,
+      emit: (b, inputs) => b.node('NoSuchOperator', inputs),
+    });
+    const x = tensor([1]);
+    const refused = [expect(impossible([x], {}).item()).rejects.toThrow('NoSuchOperator')];
+    await Promise.all(Array.from({ length: 140 }, (_, i) => x.add(i + 0.25).item()));
+    refused.push(expect(impossible([x], {}).item()).rejects.toThrow('ONNX Runtime refused the compiled graph'));
+    await clearCache();
+    await Promise.all(refused);
+    expect(await x.add(0.25).item()).toBe(1.25);
+  });
+
+  it('passes on errors of the runtime as errors of ours', async () => {
+    await expect(
+      tensor([1, 2])
+        .gather(tensor(Int32Array.of(2)))
+        .data(),
+    ).rejects.toThrow(
+      expect.objectContaining({
+        name: 'GossamerError',
+        message: expect.stringMatching(/ONNX Runtime failed: .*Gather/),
+      }),
+    );
+  });
+
   it('tells special numbers in the structure apart', async () => {
     const x = tensor([1]);
     for (const v of [0, -0, Infinity, -Infinity, NaN]) expect(await x.mul(0).add(x.mul(v)).item()).toBe(v * 1 + 0);

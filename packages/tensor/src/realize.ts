@@ -37,17 +37,23 @@ function cachedPlan(graph: Canonical): Promise<Plan> {
   if (plans.size > LIMIT) {
     const [oldest, evicted] = plans.entries().next().value!;
     plans.delete(oldest);
-    // Who waits for a plan that fails to compile hears of it there.
-    void evicted.then(p => p.release()).catch(() => {});
+    void released(evicted);
   }
   return plan;
 }
 
+/** Frees a plan once it is compiled; that it could not be is told to those who wanted to run it. */
+const released = (plan: Promise<Plan>): Promise<void> =>
+  plan.then(
+    p => p.release(),
+    () => {},
+  );
+
 /** Frees all cached sessions. */
 export async function clearCache(): Promise<void> {
-  const all = await Promise.allSettled(plans.values());
+  const all = [...plans.values()];
   plans.clear();
-  await Promise.all(all.map(p => (p.status === 'fulfilled' ? p.value.release() : undefined)));
+  await Promise.all(all.map(released));
 }
 
 /** Computes tensors together, in one run where no host operator stands between; each becomes a leaf with data. */

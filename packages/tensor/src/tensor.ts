@@ -411,7 +411,14 @@ export function tensor(data: Nested | TypedArray | NDArray, shape?: readonly num
     inferred.push(x.length);
     if (x.length === 0) break;
   }
-  const flat = (typeof data === 'object' ? (data as readonly unknown[]).flat(20) : [data]) as (number | boolean)[];
+  check(
+    isRegular(data as Nested, inferred),
+    () => `tensor: the nested arrays are not all of one shape ${formatShape(inferred)}`,
+  );
+  const flat = (typeof data === 'object' ? (data as readonly unknown[]).flat(Infinity) : [data]) as (
+    | number
+    | boolean
+  )[];
   const out = shape ?? inferred;
   const type = dtype ?? (typeof flat[0] === 'boolean' ? 'bool' : 'float32');
   const array = new (arrayType(type))(flat.length);
@@ -419,6 +426,9 @@ export function tensor(data: Nested | TypedArray | NDArray, shape?: readonly num
   for (let i = 0; i < flat.length; i++) array[i] = big ? BigInt(flat[i]) : Number(flat[i]);
   return new Tensor(leafNode({ shape: out, dtype: type }, checkedLength(array, out)));
 }
+
+const isRegular = (data: Nested, [length, ...rest]: readonly number[]): boolean =>
+  typeof data === 'object' ? data.length === length && data.every(x => isRegular(x, rest)) : length === undefined;
 
 function checkedLength(data: TypedArray, shape: readonly number[]): TypedArray {
   if (data.length !== sizeOf(shape)) {

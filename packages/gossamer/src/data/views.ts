@@ -1,5 +1,4 @@
 import { FormatError, type NDArray } from '@gossamer/tensor';
-import { z } from 'zod';
 import { type ArchiveEntry, entryBytes } from './archive.ts';
 import { utf8 } from './bytes.ts';
 import { ArrayDataset } from './dataset.ts';
@@ -38,20 +37,11 @@ export interface Views {
   readonly names: readonly string[];
 }
 
-const positive = z.number().positive();
-const row = z.tuple([z.number(), z.number(), z.number(), z.number()]);
-const last = z.tuple([z.literal(0), z.literal(0), z.literal(0), z.literal(1)]);
-const intrinsics = {
-  ...{ w: positive.optional(), h: positive.optional(), camera_angle_x: z.number().gt(0).lt(Math.PI).optional() },
-  ...{ fl_x: positive.optional(), fl_y: positive.optional(), cx: z.number().optional(), cy: z.number().optional() },
-  ...{ k1: z.number().default(0), k2: z.number().default(0), p1: z.number().default(0), p2: z.number().default(0) },
-};
-const transforms = z.object({
-  ...intrinsics,
-  frames: z
-    .array(z.object({ file_path: z.string().min(1), transform_matrix: z.tuple([row, row, row, last]) }))
-    .nonempty(),
-});
+interface Frame {
+  readonly path: string;
+  /** 16 numbers, row by row. */
+  readonly pose: readonly number[];
+}
 
 /**
  * Reads posed images in the format of NeRF's synthetic scenes (Mildenhall et al. 2020, arXiv:2003.08934) and instant-ngp
@@ -69,49 +59,88 @@ export async function readViews(
 ): Promise<Views> {
   const { transforms: file = 'transforms.json', channels = 3, name = 'views' } = options;
   const where = `${name}: ${file}`;
-  const { frames, ...lens } = parse(utf8(entryBytes(entries, file, name), where), where);
-  const views = frames
-    .map(({ file_path, transform_matrix }) => ({ path: imagePath(file_path), matrix: transform_matrix }))
-    .sort((a, b) => (a.path < b.path ? -1 : 1));
+  const scene = parse(utf8(entryBytes(entries, file, name), where), where);
+  const frames = readFrames(scene.frames, where);
   const images: NDArray<Uint8Array>[] = [];
-  for (const { path } of views) {
+  for (const { path } of frames) {
     images.push(await decodeImage(entryBytes(entries, path, name), { channels }, `${name}: ${path}`));
   }
-  const { w: width = images[0].shape[2], h: height = images[0].shape[1] } = lens;
-  const odd = images.findIndex(({ shape }) => shape[1] !== height || shape[2] !== width);
+  const [, height, width] = images[0].shape;
+  const camera = readCamera(scene, width, height, where);
+  const odd = images.findIndex(({ shape }) => shape[1] !== camera.height || shape[2] !== camera.width);
   if (odd >= 0) {
     const [, h, w] = images[odd].shape;
-    throw new FormatError(`${name}: ${views[odd].path} has ${w}×${h} pixels, expected ${width}×${height}`);
+    throw new FormatError(`${name}: ${frames[odd].path} is ${w}×${h}, expected ${camera.width}×${camera.height}`);
   }
-  const angle = lens.camera_angle_x;
-  const fx = lens.fl_x ?? (angle === undefined ? undefined : width / 2 / Math.tan(angle / 2));
-  if (fx === undefined) throw new FormatError(`${where}: has neither 'fl_x' nor 'camera_angle_x'`);
-  const { fl_y: fy = fx, cx = width / 2, cy = height / 2, k1, k2, p1, p2 } = lens;
   return {
     data: new ArrayDataset({
       inputs: stackRows(images),
       poses: {
         dtype: 'float32',
-        shape: [views.length, 4, 4],
-        data: Float32Array.from(views.flatMap(({ matrix }) => matrix.flat())),
+        shape: [frames.length, 4, 4],
+        data: Float32Array.from(frames.flatMap(({ pose }) => pose)),
       },
     }),
-    camera: { width, height, fx, fy, cx, cy, k1, k2, p1, p2 },
-    names: views.map(({ path }) => path),
+    camera,
+    names: frames.map(({ path }) => path),
   };
 }
 
-function parse(text: string, where: string): z.infer<typeof transforms> {
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function parse(text: string, where: string): Record<string, unknown> {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
     throw new FormatError(`${where}: not JSON: ${(error as Error).message}`);
   }
-  const result = transforms.safeParse(json);
-  if (result.success) return result.data;
-  const [{ path, message }] = result.error.issues;
-  throw new FormatError(`${where}: ${path.join('.') || 'the file'}: ${message}`);
+  if (!isRecord(json)) throw new FormatError(`${where}: holds no object`);
+  return json;
+}
+
+/** The intrinsics; `width` and `height` are those of the first image. */
+function readCamera(scene: Record<string, unknown>, width: number, height: number, where: string): Camera {
+  const given = (key: string, low = Number.NEGATIVE_INFINITY, high = Number.POSITIVE_INFINITY): number | undefined => {
+    const value = scene[key];
+    if (value === undefined || (typeof value === 'number' && value > low && value < high)) return value;
+    throw new FormatError(`${where}: '${key}' is ${JSON.stringify(value)}, expected a number in (${low}, ${high})`);
+  };
+  const [w, h] = [given('w', 0) ?? width, given('h', 0) ?? height];
+  const angle = given('camera_angle_x', 0, Math.PI);
+  const fx = given('fl_x', 0) ?? (angle === undefined ? undefined : w / 2 / Math.tan(angle / 2));
+  if (fx === undefined) throw new FormatError(`${where}: has neither 'fl_x' nor 'camera_angle_x'`);
+  return {
+    width: w,
+    height: h,
+    fx,
+    fy: given('fl_y', 0) ?? fx,
+    cx: given('cx') ?? w / 2,
+    cy: given('cy') ?? h / 2,
+    k1: given('k1') ?? 0,
+    k2: given('k2') ?? 0,
+    p1: given('p1') ?? 0,
+    p2: given('p2') ?? 0,
+  };
+}
+
+function readFrames(list: unknown, where: string): Frame[] {
+  if (!Array.isArray(list) || list.length === 0) throw new FormatError(`${where}: 'frames' is no list of views`);
+  const frames = list.map((frame: unknown, i) => {
+    const { file_path: path, transform_matrix: rows } = isRecord(frame) ? frame : {};
+    if (typeof path !== 'string' || path === '') throw new FormatError(`${where}: frame ${i} has no 'file_path'`);
+    const square =
+      Array.isArray(rows) && rows.length === 4 && rows.every(row => Array.isArray(row) && row.length === 4);
+    const pose: unknown[] = square ? rows.flat() : [];
+    if (!square || !pose.every(Number.isFinite) || String(rows[3]) !== '0,0,0,1') {
+      throw new FormatError(
+        `${where}: 'transform_matrix' of ${path} is no 4×4 matrix of numbers that ends in 0, 0, 0, 1`,
+      );
+    }
+    return { path: imagePath(path), pose: pose as number[] };
+  });
+  return frames.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 /** A frame's path as the archive has it; synthetic scenes leave out `.png`. */

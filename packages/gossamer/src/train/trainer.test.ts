@@ -109,6 +109,8 @@ describe('Trainer', () => {
 
   it('refuses impossible settings and a diverging loss by name', async () => {
     expect(() => setup({ steps: 3, epochs: 2 })).toThrow(/give one of them/);
+    const stop = { metric: 'loss', patience: 1, mode: 'min' } as const;
+    expect(() => setup({ earlyStop: stop, validation: undefined as never })).toThrow(/there is no validation data/);
     const { trainer } = setup({ earlyStop: { metric: 'f1', patience: 1, mode: 'max' } });
     await expect(trainer.run()).rejects.toThrow(/'f1', but the validation gives loss, accuracy/);
     const model = new Net();
@@ -150,6 +152,15 @@ describe('resume', () => {
         else reject(new Error(`exit ${code}`));
       });
     });
+
+  it('a run that had stopped early does not go on', async () => {
+    const options = { epochs: 40, earlyStop: { metric: 'accuracy', patience: 2, mode: 'max' }, out: folder } as const;
+    const first = setup(options);
+    const { steps, history } = await first.trainer.run();
+    const second = setup(options);
+    expect(await second.trainer.run()).toMatchObject({ steps, history, stoppedEarly: true });
+    expect(await second.model.fc1.weight.data()).toEqual(await first.model.fc1.weight.data());
+  });
 
   it('a run killed with SIGKILL twice ends with the same bits, history and log', async () => {
     const whole = await run(join(folder, 'whole'));

@@ -94,7 +94,8 @@ export class Trainer {
     check(Number.isInteger(total) && total >= 0, () => `Trainer: ${total} steps; expected a whole number ≥ 0`);
     check(
       !options.earlyStop || options.validation,
-      () => `Trainer: earlyStop watches '${options.earlyStop!.metric}' of the validation, but there is no validation data`,
+      () =>
+        `Trainer: earlyStop watches '${options.earlyStop!.metric}' of the validation, but there is no validation data`,
     );
     this.#o = options;
     this.#steps = total;

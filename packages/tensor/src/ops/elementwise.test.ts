@@ -281,6 +281,11 @@ describe('elementwise, two operands', () => {
     expect(await tensor(Int32Array.of(2, -3)).pow(2).tolist()).toEqual([4, 9]);
   });
 
+  it('chooses among truth values', async () => {
+    const [c, x, y] = [tensor([true, false]), tensor([false, false]), tensor([true, true])];
+    expect([where(c, x, y).dtype, await where(c, x, y).tolist()]).toEqual(['bool', [0, 1]]);
+  });
+
   it('says what does not fit', () => {
     expect(() => a23.add(randn([2, 2]))).toThrow('add: shapes [2, 3] and [2, 2] do not broadcast');
     expect(() => a23.mul(tensor(new Int32Array(3)))).toThrow('mul: dtypes float32 and int32 differ; cast one');
@@ -296,6 +301,11 @@ describe('gradient control', () => {
     const [g] = gradients(y.mul(tensor([3, 5])).sum(), [x]);
     expect(await y.tolist()).toEqual([0, -2]);
     expect(await g.tolist()).toEqual([3, 5]);
+    const [d] = gradients(x.floorSTE().square().sum(), [x]);
+    expect([await x.floorSTE().tolist(), await d.tolist()]).toEqual([
+      [0, -2],
+      [0, -4],
+    ]);
     const [s] = gradients(x.signSTE().square().sum(), [x]);
     expect(await s.tolist()).toEqual([2, -2]);
     const forward = tensor([10, 20]);
@@ -303,6 +313,22 @@ describe('gradient control', () => {
     expect(await through.tolist()).toEqual([1, 1]);
     expect(await blocked.tolist()).toEqual([0, 0]);
     expect(() => straightThrough(x, tensor([1]))).toThrow('straightThrough: float32[2] and float32[1] differ');
+  });
+
+  it('keeps to double precision', async () => {
+    const x = tensor(Float64Array.of(0.3, 0.6));
+    for (const f of [
+      (t: Tensor) => t.tanh().mul(t.sigmoid()).add(t.asin()).add(t.acos()).add(t.atan()),
+      (t: Tensor) => minimum(t, 0.5).mul(maximum(t, 0.4)).add(t.pow(1.5)),
+    ]) {
+      const [g] = gradients(f(x).sum(), [x]);
+      const [single] = gradients(f(x.cast('float32')).sum(), [x]);
+      expect(g.dtype).toBe('float64');
+      const [a, b] = [(await g.tolist()) as number[], (await single.tolist()) as number[]];
+      a.forEach((v, i) => {
+        expect(v).toBeCloseTo(b[i], 5);
+      });
+    }
   });
 
   it('stops at detach', async () => {
@@ -331,6 +357,8 @@ describe('cast', () => {
     const [g] = gradients(y.mul(tensor([2, 4])).sum(), [x]);
     expect(await y.tolist()).toEqual([0.333251953125, 1000.5]);
     expect(await g.tolist()).toEqual([2, 4]);
+    expect(await x.cast('float16').tolist()).toEqual([0.333251953125, 1000.5]);
+    expect(await tensor([1000.3]).cast('bfloat16').item()).toBe(1000);
     expect(await x.cast('bfloat16').cast('float32').tolist()).toEqual([0.333984375, 1000]);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { gradients } from '../gradients.ts';
+import { reachable } from '../graph.ts';
 import { type Tensor, tensor } from '../tensor.ts';
 import { checkGradients, randn } from '../testing.ts';
 import type { Axes } from './reduce.ts';
@@ -27,6 +28,7 @@ const reductions: [
   ['std, corrected', (t, a, k) => t.std(a, k, 1), v => Math.sqrt(squares(v, 1))],
   ['norm 1', (t, a, k) => t.norm(1, a, k), v => total(v.map(Math.abs))],
   ['norm 2', (t, a, k) => t.norm(2, a, k), v => Math.hypot(...v)],
+  ['norm 3', (t, a, k) => t.norm(3, a, k), v => total(v.map(e => Math.abs(e) ** 3)) ** (1 / 3)],
   ['norm ∞', (t, a, k) => t.norm(Infinity, a, k), v => Math.max(...v.map(Math.abs))],
 ];
 
@@ -72,6 +74,8 @@ describe('reductions', () => {
   it('take no axes as nothing to do', async () => {
     expect(await x.sum([]).tolist()).toEqual(await x.tolist());
     expect(() => x.sum(3)).toThrow('sum: axis 3 is out of range for a tensor of rank 3');
+    expect(() => x.norm(0)).toThrow('norm: p = 0: expected a positive number or Infinity');
+    expect(() => x.cast('uint8').sum()).toThrow('sum: the tensor is uint8, expected a float dtype, int32 or int64');
     expect(() => x.sum([0, -3])).toThrow('sum: axes [0,0] repeat');
     expect(() => x.slice(0, 0, 1).variance(0, false, 1)).toThrow(
       'variance: 1 elements with correction 1 leave no degree of freedom',
@@ -116,6 +120,20 @@ describe('reductions', () => {
     );
   });
 
+  it('have the gradient of prod over many elements, in a graph that stays small', async () => {
+    const t = tensor(Float32Array.from({ length: 3000 }, (_, i) => (i % 2 === 0 ? 1.25 : 0.8)));
+    const [g] = gradients(t.prod(), [t]);
+    expect(reachable([g.node]).length).toBeLessThan(200);
+    (await g.data()).forEach((v, i) => {
+      expect(v).toBeCloseTo(i % 2 === 0 ? 0.8 : 1.25, 3);
+    });
+    const none = tensor(new Float32Array(0), [2, 0]);
+    expect([await none.prod(1).tolist(), gradients(none.prod(1).sum(), [none])[0].shape]).toEqual([
+      [1, 1],
+      [2, 0],
+    ]);
+  });
+
   it('are stable', async () => {
     const t = tensor([
       [1000, 1000],
@@ -144,6 +162,7 @@ describe('reductions', () => {
     ]);
     expect([b.any(1).dtype, await b.any(1).tolist(), await b.all(1).tolist()]).toEqual(['bool', [1, 1], [0, 1]]);
     expect(await b.not().any(0).tolist()).toEqual([0, 1]);
+    expect([b.sum().dtype, await b.sum(0).tolist()]).toEqual(['int32', [2, 1]]);
   });
 
   it('propagate NaN', async () => {

@@ -1,6 +1,5 @@
-import { sizeOf } from '../dtype.ts';
+import { isFloat, sizeOf } from '../dtype.ts';
 import { check } from '../errors.ts';
-import type { Spec } from '../graph.ts';
 import { normalizeAxes, normalizeAxis, operator } from '../operator.ts';
 import type { Tensor } from '../tensor.ts';
 import { where } from './elementwise.ts';
@@ -10,18 +9,19 @@ interface Reduction {
   axes: readonly number[];
 }
 
-/** All reductions keep their axes as length 1; `squeezed` drops them afterwards, which costs nothing. */
-const reducedSpec = ([x]: readonly Spec[], { axes }: Reduction): Spec => ({
-  shape: x.shape.map((d, i) => (axes.includes(i) ? 1 : d)),
-  dtype: x.dtype,
-});
-
 type ReduceGradient = (x: Tensor, y: Tensor, grad: Tensor, axes: readonly number[]) => Tensor;
 
 function reduction(name: string, onnx: string, gradient: ReduceGradient) {
   const op = operator<Reduction>({
     name,
-    infer: reducedSpec,
+    infer: ([x], { axes }) => {
+      check(
+        isFloat(x.dtype) || x.dtype === 'int32' || x.dtype === 'int64',
+        () => `${name}: the tensor is ${x.dtype}, expected a float dtype, int32 or int64; cast it first`,
+      );
+      // All reductions keep their axes as length 1; dropping them afterwards costs nothing.
+      return { shape: x.shape.map((d, i) => (axes.includes(i) ? 1 : d)), dtype: x.dtype };
+    },
     gradient: ({ inputs: [x], outputs: [y], grads: [g], attributes: { axes } }) => [gradient(x, y, g, axes)],
     // Up to opset 17 the axes of all reductions but ReduceSum are attributes; from 18 on they are inputs.
     emit: (b, [x], { attributes: { axes } }) => b.node(onnx, [x, b.dims(axes)], { keepdims: 1 }),
