@@ -22,6 +22,7 @@ const CASES: [string, number[], number | number[], PoolOptions][] = [
   ['overlap and padding', [1, 2, 7, 6], 3, { stride: 2, padding: 1 }],
   ['overlap, ceil', [1, 2, 6, 6], 3, { stride: 2, ceilMode: true }],
   ['ceil, but the last window would start in the padding', [1, 1, 5, 5], 2, { stride: 3, padding: 1, ceilMode: true }],
+  ['ceil with gaps between windows', [1, 2, 6, 7], 2, { stride: 4, ceilMode: true }],
   ['dilation', [1, 2, 7, 7], [2, 3], { stride: 1, dilation: 2 }],
   ['lines', [2, 3, 9], 3, { stride: 2 }],
   ['volumes', [1, 2, 4, 4, 5], [2, 3, 2], { stride: [2, 1, 2], padding: [0, 1, 1] }],

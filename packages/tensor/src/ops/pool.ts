@@ -48,7 +48,7 @@ function poolWindow(name: string, x: Tensor, kernel: number | readonly number[],
     const start = size[i] + window.begin[i];
     const last = Math.ceil((start + p - span(window, i)) / window.stride[i]) * window.stride[i];
     // A window that would start in the padding at the end is dropped.
-    return last < start ? last + span(window, i) - start : p;
+    return last < start ? Math.max(0, last + span(window, i) - start) : p;
   });
   return { ...window, end };
 }
