@@ -1,5 +1,7 @@
-// Writes docs/methods.md and the README's table of methods from the kept results; `--check` only compares.
+// Writes docs/methods.md and the README's table of methods from the kept results, and the table of data sets in docs/data.md
+// from their registry; `--check` only compares.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { dataSets } from '../packages/gossamer/src/data/registry.ts';
 import { methodsPage, methodsTable } from '../packages/gossamer/src/experiments/document.ts';
 import type { Report } from '../packages/gossamer/src/experiments/run.ts';
 import { discoverMethods } from '../packages/gossamer/src/methods/method.ts';
@@ -13,9 +15,20 @@ const methods = await discoverMethods();
 
 const readme = await readFile(new URL('README.md', root), 'utf8');
 const marks = /(<!-- methods -->\n)[\s\S]*?(<!-- \/methods -->)/;
+const dataPage = await readFile(new URL('docs/data.md', root), 'utf8');
+const setRows = dataSets().map(
+  ({ name, title, automatic }) => `| \`${name}\` | ${title} | ${automatic ? 'yes' : 'no'} |`,
+);
+const setMarks = /(<!-- sets -->\n)[\s\S]*?(<!-- \/sets -->)/;
 const pages: [string, string][] = [
   ['docs/methods.md', methodsPage(methods, reports, '../packages/gossamer/results')],
   ['README.md', readme.replace(marks, (_, open, close) => `${open}${methodsTable(methods, reports)}\n${close}`)],
+  [
+    'docs/data.md',
+    dataPage.replace(setMarks, (_, open, close) =>
+      [`${open}| name | what it is | fetched |`, '| --- | --- | --- |', ...setRows, close].join('\n'),
+    ),
+  ],
 ];
 let stale = 0;
 for (const [path, text] of pages) {

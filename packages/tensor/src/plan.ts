@@ -207,10 +207,13 @@ async function sessionStep(
     if (known !== undefined) return known;
     const node = nodes[slot];
     const args = inputs[slot].map(i => emit(i));
+    const first = builder.nodes.length;
     const name =
       (node.op as unknown) === part
         ? args[0][(node.attributes as { index: number }).index]
         : emitNode(builder, node, args as string[]);
+    // So that the runtime's messages say which operator they are about.
+    for (let i = first; i < builder.nodes.length; i++) builder.nodes[i].name = `${node.op.name} ${i}`;
     names.set(slot, name);
     return name;
   };

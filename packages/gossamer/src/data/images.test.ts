@@ -41,6 +41,10 @@ describe('decodeImage', () => {
     expect([...(await decodeImage(grey)).data]).toEqual([0, 128, 255, 7, 0, 128, 255, 7, 0, 128, 255, 7]);
     expect([...(await decodeImage(grey, { channels: 4 })).data].slice(12)).toEqual([255, 255, 255, 255]);
     expect((await decodeImage(await png(8, 4, 0), { size: [5, 6] })).shape).toEqual([3, 5, 6]);
+    // The red of a picture 200 wide, squeezed to 20, still runs from one end to the other; cropped, it does not.
+    const red = async (fit?: 'fill') => (await decodeImage(await png(200, 20, 0), { size: [20, 20], fit })).data;
+    expect([(await red('fill'))[0] < 10, (await red('fill'))[19] > 190]).toEqual([true, true]);
+    expect([(await red())[0], (await red())[19]]).toEqual([90, 109]);
   });
 
   it('refuses what is no image or cut', async () => {

@@ -31,11 +31,11 @@ const ignored = new Set(
 export function readObj(bytes: Uint8Array, name = 'obj'): Mesh {
   const points: Record<'v' | 'vt' | 'vn', number[]> = { v: [], vt: [], vn: [] };
   const faces: Record<'v' | 'vt' | 'vn', number[]> = { v: [], vt: [], vn: [] };
-  // A backslash joins a line to the next one; a blank of its own keeps the count of lines right.
   const lines = utf8(bytes, name).split(/\r?\n/);
   for (let i = 0; i < lines.length; i++) {
     const at = `${name}: line ${i + 1}`;
     let line = lines[i];
+    // A backslash joins a line to the next one.
     while (line.endsWith('\\') && i + 1 < lines.length) line = `${line.slice(0, -1)} ${lines[++i]}`;
     const comment = line.indexOf('#');
     const [keyword, ...words] = (comment < 0 ? line : line.slice(0, comment)).trim().split(/\s+/);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { NDArray } from '@gossamer/tensor';
 import { zipSync } from 'fflate';
 import { describe, expect, it } from 'vitest';
+import { readArchive } from './archive.ts';
 import { readLibsvm } from './libsvm.ts';
 import { dataSets, load, type SetName } from './registry.ts';
 import { END_OF_STORY } from './sets/text.ts';
@@ -46,6 +47,16 @@ describe('load', () => {
   it('lists sets and refuses unknown names', async () => {
     const names = dataSets().map(({ name }) => name);
     expect(names).toContain('mnist');
+    const manual = dataSets().filter(({ automatic }) => !automatic);
+    expect(manual.map(({ name }) => name).sort()).toEqual([
+      'cifar-10-sample',
+      'coil20',
+      'dubois',
+      'fox',
+      'imagenet-sample',
+      'isolet',
+      'tinystories',
+    ]);
     await expect(load('imagenet' as SetName)).rejects.toThrow(`no data set 'imagenet'; known are ${names.join(', ')}`);
     await expect(load('toString' as SetName)).rejects.toThrow('no data set');
   });
@@ -152,6 +163,107 @@ describe('images', () => {
       const { images } = await load(name, offline);
       expect(images.length).toBe(count);
       for (const { shape } of images) expect(shape.map((n, axis) => (axis ? n % 4 : n))).toEqual([3, 0, 0]);
+    }
+  });
+});
+
+describe('scenes and detection', () => {
+  it.skipIf(!has('bccd/bccd_trainval.tar.gz') || there('bccd/BCCD_Dataset-1.0.zip'))('a partial bccd', async () => {
+    const { train, valid, test, classes, description } = await load('bccd', offline);
+    expect([train.length, valid.length, test]).toEqual([205, 87, null]);
+    expect(description).toContain('partial');
+    const pictures = [...train.pictures, ...valid.pictures];
+    expect(new Set(pictures.map(({ name }) => name)).size).toBe(292);
+    const cells = counts(Int32Array.from(pictures.flatMap(({ labels }) => [...labels])));
+    expect(classes.map((name, label) => [name, cells[label]])).toEqual([
+      ['RBC', 3350],
+      ['WBC', 301],
+      ['Platelets', 292],
+    ]);
+    const { inputs, boxes } = await valid.batch([0, 86]);
+    expect([inputs.shape, boxes.shape]).toEqual([
+      [2, 3, 480, 640],
+      [2, valid.most, 4],
+    ]);
+    // White cells are stained violet: green is darker in their boxes than in the whole image.
+    const sample = await valid.get(0);
+    const box = boxes.data.subarray(4 * sample.labels.data.indexOf(1));
+    const green = (left: number, top: number, right: number, bottom: number): number => {
+      let sum = 0;
+      for (let y = top; y < bottom; y++)
+        for (let x = left; x < right; x++) sum += sample.inputs.data[(480 + y) * 640 + x];
+      return sum / ((right - left) * (bottom - top));
+    };
+    expect(green(box[0], box[1], box[2], box[3])).toBeLessThan(0.95 * green(0, 0, 640, 480));
+  });
+
+  it.skipIf(!has('bccd/bccd_trainval.tar.gz'))('bccd refuses an archive that lacks some test images', async () => {
+    const entries = await readArchive(await readData('bccd/bccd_trainval.tar.gz'));
+    const files = Object.fromEntries(
+      entries.filter(({ name }) => name.includes('ImageSets')).map(({ name, bytes }) => [name, bytes()]),
+    );
+    const [test] = new TextDecoder().decode(files['BCCD/ImageSets/Main/test.txt']).split('\n');
+    const folder = mkdtempSync(join(tmpdir(), 'gossamer-registry-'));
+    try {
+      mkdirSync(join(folder, 'bccd'));
+      const zip = zipSync({ ...files, [`BCCD/JPEGImages/${test.trim()}.jpg`]: new Uint8Array(1) });
+      writeFileSync(join(folder, 'bccd/BCCD_Dataset-1.0.zip'), zip);
+      await expect(load('bccd', { folder, ...offline })).rejects.toThrow('71 of 72 test images are missing');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it.skipIf(!has('nerf/fox_135x240.tar.gz'))('fox', async () => {
+    const { train, test, camera } = await load('fox', offline);
+    expect([train.fields.inputs.shape, test.fields.inputs.shape]).toEqual([
+      [37, 3, 240, 135],
+      [6, 3, 240, 135],
+    ]);
+    expect([camera.width, camera.height, camera.fx, camera.k2]).toEqual([135, 240, 171.94, -0.0805099]);
+    for (const { poses } of [train.fields, test.fields]) {
+      for (let view = 0; view < poses.shape[0]; view++) {
+        const m = poses.data.subarray(16 * view, 16 * view + 16);
+        // The rotation is one: its columns are orthonormal and right-handed.
+        const dot = (a: number, b: number): number => m[a] * m[b] + m[a + 4] * m[b + 4] + m[a + 8] * m[b + 8];
+        for (const [a, b] of [
+          [0, 0],
+          [1, 1],
+          [2, 2],
+          [0, 1],
+          [0, 2],
+          [1, 2],
+        ]) {
+          expect(dot(a, b)).toBeCloseTo(a === b ? 1 : 0, 5);
+        }
+        expect(
+          m[0] * (m[5] * m[10] - m[6] * m[9]) -
+            m[1] * (m[4] * m[10] - m[6] * m[8]) +
+            m[2] * (m[4] * m[9] - m[5] * m[8]),
+        ).toBeCloseTo(1, 5);
+      }
+    }
+  });
+
+  it.skipIf(!has('meshes/cow.obj.gz'))('meshes', async () => {
+    const { meshes } = await load('meshes', offline);
+    const sizes = Object.entries(meshes).map(([name, m]) => [name, m.vertices.shape[0], m.faces.shape[0]]);
+    expect(sizes).toEqual([
+      ['cow', 2903, 5804],
+      ['fandisk', 6475, 12946],
+      ['spot', 2930, 5856],
+      ['stanford-bunny', 35947, 69451],
+      ['teapot', 3644, 6320],
+    ]);
+    expect([meshes.spot.uvs?.shape, meshes.spot.uvFaces?.shape, meshes.cow.uvs]).toEqual([[3225, 2], [5856, 3], null]);
+    // Closed surfaces without holes: each edge is walked once in either direction, and V − E + F = 2.
+    for (const { vertices, faces } of [meshes.fandisk, meshes.spot]) {
+      const edges = new Set<number>();
+      const [n, corners] = [vertices.shape[0], faces.data];
+      for (let i = 0; i < corners.length; i++) edges.add(corners[i] * n + corners[i % 3 === 2 ? i - 2 : i + 1]);
+      expect(edges.size).toBe(corners.length);
+      expect([...edges].every(edge => edges.has((edge % n) * n + Math.floor(edge / n)))).toBe(true);
+      expect(n - edges.size / 2 + faces.shape[0]).toBe(2);
     }
   });
 });

@@ -33,6 +33,6 @@ export async function load<N extends SetName>(name: N, options: LoadOptions = {}
   return (await sets[name].load(options)) as LoadedSet<N>;
 }
 
-/** All named data sets with a line about each. */
-export const dataSets = (): { name: SetName; title: string }[] =>
-  Object.entries(sets).map(([name, { title }]) => ({ name: name as SetName, title }));
+/** All named data sets with a line about each, and whether {@link load} fetches it where it is missing. */
+export const dataSets = (): { name: SetName; title: string; automatic: boolean }[] =>
+  Object.entries(sets).map(([name, { title, automatic }]) => ({ name: name as SetName, title, automatic }));

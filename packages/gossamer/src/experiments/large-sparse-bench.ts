@@ -92,7 +92,7 @@ export async function trainOne(f: Family, { seed, width, pruner, sparsity = 0 }:
     model,
     task: f.task,
     train,
-    validation: new DataLoader(f.test, { batchSize: Math.min(f.test.length, 500), dropLast: true }),
+    validation: new DataLoader(f.test, { batchSize: Math.min(f.test.length, 100), dropLast: true }),
     evaluateEvery: f.epochs,
     optimizer: f.optimizer(model),
     schedule: cosineSchedule({ steps }),
@@ -137,7 +137,7 @@ export async function clothes(scale: Scale): Promise<Family> {
   const prepare = async (data: Dataset, count: number) =>
     new ArrayDataset(await normalise(set.mean, set.std)(await data.take(count).all(), context));
   return {
-    name: 'perceptron, Fashion-MNIST',
+    name: `perceptron, ${smoke ? 'digits' : 'Fashion-MNIST'}`,
     build: (width, random) => new Perceptron(width, random),
     widths: smoke ? [16, 8, 4, 2] : [100, 50, 25, 13],
     input: { dtype: 'float32', shape: [1, 1, 28, 28] },
@@ -145,9 +145,9 @@ export async function clothes(scale: Scale): Promise<Family> {
     test: await prepare(set.test, smoke ? 200 : 10_000),
     task: classification(),
     metric: { name: 'accuracy', factor: 100 },
-    batchSize: 64,
-    epochs: { smoke: 2, standard: 5, full: 20 }[scale],
-    optimizer: model => new SGD(model.parameters(), { learningRate: 0.05, momentum: 0.9 }),
+    batchSize: 32,
+    epochs: { smoke: 2, standard: 4, full: 20 }[scale],
+    optimizer: model => new SGD(model.parameters(), { learningRate: 0.03, momentum: 0.9 }),
     intervals: smoke ? [1, 3] : [100, 500],
   };
 }
@@ -162,7 +162,7 @@ export async function characters(scale: Scale): Promise<Family> {
   const length = smoke ? 6 : 50;
   const windows = (text: string) => tokenWindows(tokenizer.encode(text), length);
   return {
-    name: 'LSTM, tiny-shakespeare',
+    name: `LSTM, ${smoke ? 'a short text' : 'tiny-shakespeare'}`,
     build: (hidden, random) => new CharLSTM({ vocab: tokenizer.size, hidden, layers: 1, random }),
     widths: smoke ? [16, 8, 4] : [256, 128, 64],
     input: { dtype: 'int32', shape: [1, length] },
@@ -171,7 +171,7 @@ export async function characters(scale: Scale): Promise<Family> {
     task: languageModelling(),
     metric: { name: 'loss', factor: 1 },
     batchSize: 32,
-    epochs: { smoke: 1, standard: 2, full: 8 }[scale],
+    epochs: { smoke: 2, standard: 2, full: 8 }[scale],
     optimizer: model => new Adam(model.parameters(), { learningRate: 4e-3 }),
     clip: 1,
     intervals: smoke ? [1, 2] : [100, 500],

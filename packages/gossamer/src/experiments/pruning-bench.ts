@@ -74,7 +74,8 @@ export const baselines = {
   },
   GMP: {
     when: 'during',
-    sparsifier: ({ sparsity }, { steps }) => new GradualMagnitudePruning({ sparsity, interval: interval(steps) }),
+    sparsifier: ({ sparsity }, { steps }) =>
+      new GradualMagnitudePruning({ sparsity, interval: interval(steps), exclude: [] }),
   },
   SNIP: {
     when: 'before',

@@ -19,32 +19,45 @@ export function effectiveWeights(model: Module, sparsifiers: readonly Sparsifier
   return effective;
 }
 
+export interface Evaluator {
+  run(loader: AsyncIterable<Batch>): Promise<Metrics>;
+  /** Frees what was compiled. */
+  dispose(): Promise<void>;
+}
+
 /**
- * Makes a function that evaluates a model in eval mode: the task's loss and metrics, averaged over all samples that
- * the loader gives. It compiles once and can be called again after every epoch.
+ * Evaluates a model in eval mode: the task's loss and metrics, averaged over all samples that
+ * the loader gives. It compiles once and can be run again after every epoch.
  */
-export function evaluator(model: Module, task: Task, sparsifiers: readonly Sparsifier[] = []) {
+export function evaluator(model: Module, task: Task, sparsifiers: readonly Sparsifier[] = []): Evaluator {
   let fields: readonly string[] | undefined;
-  const run = compile((...values: Tensor[]) => {
+  const compiled = compile((...values: Tensor[]) => {
     const batch: TensorBatch = Object.fromEntries(fields!.map((name, i) => [name, values[i]]));
     return substitute(effectiveWeights(model, sparsifiers), () => task(model, batch));
   });
-  return (loader: AsyncIterable<Batch>): Promise<Metrics> =>
+  const run = (loader: AsyncIterable<Batch>): Promise<Metrics> =>
     inEvalMode(model, async () => {
       const sums: Metrics = {};
       let samples = 0;
       for await (const batch of loader) {
         const tensors = toTensors(batch);
         fields ??= Object.keys(tensors);
-        const result = await run(...fields.map(f => tensors[f]));
+        const result = await compiled(...fields.map(f => tensors[f]));
         const n = tensors[fields[0]].shape[0];
         samples += n;
         for (const [name, value] of Object.entries(result)) sums[name] = (sums[name] ?? 0) + (await value.item()) * n;
       }
       return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));
     });
+  return { run, dispose: () => compiled.dispose() };
 }
 
 /** Evaluates once; see {@link evaluator}. */
-export const evaluate = (model: Module, task: Task, loader: AsyncIterable<Batch>): Promise<Metrics> =>
-  evaluator(model, task)(loader);
+export async function evaluate(model: Module, task: Task, loader: AsyncIterable<Batch>): Promise<Metrics> {
+  const once = evaluator(model, task);
+  try {
+    return await once.run(loader);
+  } finally {
+    await once.dispose();
+  }
+}

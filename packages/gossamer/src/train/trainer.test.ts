@@ -10,6 +10,7 @@ import { GradualMagnitudePruning } from '../methods/pruning/gradual-magnitude-pr
 import { Linear } from '../nn/linear.ts';
 import { Module } from '../nn/module.ts';
 import { SGD } from '../optim/index.ts';
+import { latestCheckpoint, loadCheckpoint } from './checkpoint.ts';
 import { readMetrics } from './metrics-log.ts';
 import { classification } from './task.ts';
 import { Trainer, type TrainerOptions } from './trainer.ts';
@@ -169,6 +170,10 @@ describe('resume', () => {
     expect((await run(out, 17)).killed).toBe(true);
     const resumed = await run(out);
     expect(JSON.parse(resumed.output)).toEqual(JSON.parse(whole.output));
+    const { arrays } = await loadCheckpoint((await latestCheckpoint(out))!);
+    const zeros = (name: string) => (arrays[name].data as Float32Array).filter(v => Object.is(v, 0)).length;
+    expect(zeros('model/fc1.weight')).toBe(0.8 * 784 * 32);
+    expect(zeros('stored/fc1.weight')).toBeLessThan(1000);
     const logs = await Promise.all(['whole', 'killed'].map(n => readMetrics(join(folder, n, 'metrics.jsonl'))));
     expect(logs[1]).toEqual(logs[0]);
   });

@@ -109,7 +109,7 @@ export class Trainer {
     const started = performance.now();
     const evaluateModel = evaluator(model, this.#o.task, this.#sparsifiers);
     const validate = async (): Promise<Metrics> =>
-      ema ? ema.averaged(() => evaluateModel(validation!)) : evaluateModel(validation!);
+      ema ? ema.averaged(() => evaluateModel.run(validation!)) : evaluateModel.run(validation!);
 
     let batch = await train.batchAt(train.epoch, 0);
     this.#fields = Object.keys(batch);
@@ -197,7 +197,7 @@ export class Trainer {
       bar.stop();
       log?.close();
       board?.close();
-      await Promise.all([step.dispose(), dense.dispose()]);
+      await Promise.all([step.dispose(), dense.dispose(), evaluateModel.dispose()]);
     }
     model.eval();
     await this.#settle();
@@ -215,8 +215,7 @@ export class Trainer {
   async #settle(): Promise<void> {
     const effective = [...effectiveWeights(this.#o.model, this.#sparsifiers)];
     await realize(...effective.map(([, value]) => value));
-    // Adding 0 turns the −0 of a negative weight times 0 into 0.
-    for (const [p, value] of effective) p.set((await value.data()).map(v => v + 0));
+    for (const [p, value] of effective) p.set(positiveZeros(await value.data()));
   }
 
   #values(batch: Batch): Tensor[] {
@@ -274,6 +273,14 @@ export class Trainer {
       for (const [name, t] of entries) arrays[`${prefix}/${name}`] = await t.array();
     };
     await put('model', model.stateDict());
+    // Under the weights' own names stands what the model computes with: a masked weight is zero in every file. What
+    // masked weights keep for their return stands apart.
+    const effective = [...effectiveWeights(model, this.#sparsifiers)];
+    await realize(...effective.map(([, value]) => value));
+    for (const [p, value] of effective) {
+      arrays[`stored/${p.name}`] = arrays[`model/${p.name}`];
+      arrays[`model/${p.name}`] = { ...(await value.array()), data: positiveZeros(await value.data()) };
+    }
     await put('optimizer', optimizer.stateDict());
     if (ema) await put('ema', ema.stateDict());
     const states = this.#sparsifiers.map(s => s.state());
@@ -298,7 +305,7 @@ export class Trainer {
       Object.entries(arrays).flatMap(([name, a]) =>
         name.startsWith(`${prefix}/`) ? [[name.slice(prefix.length + 1), a] as const] : [],
       );
-    model.loadStateDict(part('model'));
+    model.loadStateDict([...part('model'), ...part('stored')]);
     optimizer.loadStateDict(part('optimizer'));
     ema?.loadStateDict(part('ema'));
     this.#sparsifiers.forEach((s, i) => {
@@ -317,6 +324,9 @@ function denseLayers(name: string, { layers, excluded, excludedShare }: Selectio
   const names = excluded.map(l => l.name).join(', ');
   return `${name}: ${excluded.length} of ${of} layers stay dense, ${percent(excludedShare)} of the weights: ${names}`;
 }
+
+/** Turns the −0 of a negative weight times 0 into 0. */
+const positiveZeros = (values: Float32Array): Float32Array => values.map(v => v + 0);
 
 const emptyLayers = { layers: [], parameters: new Map() };
 

@@ -76,7 +76,9 @@ export function variance(x: Tensor, axes?: Axes, keep = false, correction = 0): 
   const centred = x.sub(mean(x, list, true));
   const n = count(x, list) - correction;
   check(n > 0, () => `variance: ${count(x, list)} elements with correction ${correction} leave no degree of freedom`);
-  return sum(centred.mul(centred), list, keep).mul(1 / n);
+  const squares = centred.mul(centred);
+  // A mean needs no number of elements, so that it exports with a dynamic batch.
+  return correction === 0 ? mean(squares, list, keep) : sum(squares, list, keep).mul(1 / n);
 }
 export const std = (x: Tensor, axes?: Axes, keep = false, correction = 0): Tensor =>
   variance(x, axes, keep, correction).sqrt();

@@ -3,6 +3,8 @@ import { type LoadOptions, loadVariant, type Variant } from '../store.ts';
 /** A named data set: what it is, and how to get it. */
 export interface Entry<T> {
   readonly title: string;
+  /** Whether it needs nothing put into the data folder by hand, given a network. */
+  readonly automatic: boolean;
   load(options?: LoadOptions): Promise<T>;
 }
 
@@ -16,6 +18,7 @@ export interface Described {
 /** An entry that is read from files, stored in one of several ways. */
 export const entry = <T>(name: string, title: string, variants: readonly Variant<T>[]): Entry<T> => ({
   title,
+  automatic: variants.some(({ files }) => files.every(file => file.url)),
   load: options => loadVariant(name, variants, options),
 });
 

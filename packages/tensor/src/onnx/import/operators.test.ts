@@ -89,6 +89,7 @@ const table: Record<string, Case[]> = {
   // Activations
   LeakyRelu: [{ feeds: [m] }, { feeds: [m], attributes: { alpha: float(0.3) } }],
   Elu: [{ feeds: [m] }, { feeds: [m], attributes: { alpha: float(0.5) } }],
+  Swish: [{ feeds: [m], attributes: { alpha: float(1.5) }, opset: 24 }],
   Celu: [{ feeds: [m], attributes: { alpha: float(2) } }],
   Selu: [{ feeds: [m] }, { feeds: [m], attributes: { alpha: float(2), gamma: float(1.5) } }],
   HardSigmoid: [{ feeds: [m] }, { feeds: [m], attributes: { alpha: float(0.5), beta: float(0.6) } }],
@@ -253,6 +254,22 @@ const table: Record<string, Case[]> = {
       domain: 'com.microsoft',
     },
   ],
+  ConvInteger: [
+    {
+      feeds: [array([...Array(32).keys()], [1, 2, 4, 4], 'uint8')],
+      constants: [
+        array(
+          Array.from({ length: 16 }, (_, i) => (i * 7) % 11),
+          [2, 2, 2, 2],
+          'uint8',
+        ),
+        array([3], [], 'uint8'),
+        array([5], [], 'uint8'),
+      ],
+      attributes: { strides: ints([2, 1]), pads: ints([1, 0, 0, 1]) },
+      outputs: ['int32'],
+    },
+  ],
   MatMulInteger: [
     {
       feeds: [array([1, 2, 3, 4], [2, 2], 'uint8'), array([5, 6, 7, 8], [2, 2], 'uint8')],
@@ -394,6 +411,13 @@ const table: Record<string, Case[]> = {
   LRN: [{ feeds: [randn([1, 6, 2, 2])], attributes: { size: int(3), alpha: float(0.1), bias: float(2) } }],
   LpNormalization: [1, 2].map(p => ({ feeds: [x3], attributes: { p: int(p), axis: int(1) } })),
   MeanVarianceNormalization: [{ feeds: [x4] }],
+  RMSNormalization: [
+    { feeds: [x3], constants: [randn([8], 1)], opset: 23 },
+    { feeds: [x3], constants: [randn([3, 8], 1)], attributes: { axis: int(1), epsilon: float(0.1) }, opset: 23 },
+  ],
+  SkipSimplifiedLayerNormalization: [
+    { feeds: [x3, randn([2, 3, 8], 5)], constants: [randn([8], 1), randn([8], 3)], domain: 'com.microsoft' },
+  ],
   SkipLayerNormalization: [
     {
       feeds: [x3, randn([2, 3, 8], 5)],
