@@ -6,7 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');
-const pages = ['README.md', ...(await readdir(import.meta.dirname)).filter(f => f.endsWith('.md')).map(f => `docs/${f}`)];
+const pages = [
+  'README.md',
+  ...(await readdir(import.meta.dirname)).filter(f => f.endsWith('.md')).map(f => `docs/${f}`),
+];
 
 /** The TypeScript blocks of a page. */
 async function examples(page: string): Promise<string[]> {

@@ -16,7 +16,8 @@ beforeAll(() => {
   renameSync(join(folder, 'dist/tensor'), join(modules, '@gossamer/tensor'));
   // All other packages are those of the repository.
   for (const name of readdirSync(join(root, 'node_modules'))) {
-    if (!['gossamer', '@gossamer', '.bin'].includes(name)) symlinkSync(join(root, 'node_modules', name), join(modules, name));
+    if (!['gossamer', '@gossamer', '.bin'].includes(name))
+      symlinkSync(join(root, 'node_modules', name), join(modules, name));
   }
 }, 120_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

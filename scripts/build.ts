@@ -21,17 +21,29 @@ for (const name of ['tensor', 'gossamer']) {
   rmSync(target, { recursive: true, force: true });
   execFileSync(
     process.execPath,
-    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(source, 'tsconfig.build.json'), '--outDir', join(target, 'dist')],
+    [
+      join(root, 'node_modules/typescript/bin/tsc'),
+      '-p',
+      join(source, 'tsconfig.build.json'),
+      '--outDir',
+      join(target, 'dist'),
+    ],
     { stdio: 'inherit' },
   );
-  const { files: _files, scripts: _scripts, devDependencies: _dev, ...manifest } = JSON.parse(
-    readFileSync(join(source, 'package.json'), 'utf8'),
-  );
+  const {
+    files: _files,
+    scripts: _scripts,
+    devDependencies: _dev,
+    ...manifest
+  } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
   manifest.exports = exported(manifest.exports);
   if (manifest.imports) {
-    manifest.imports = JSON.parse(JSON.stringify(manifest.imports).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./dist/$1.js"'));
+    manifest.imports = JSON.parse(
+      JSON.stringify(manifest.imports).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./dist/$1.js"'),
+    );
   }
-  if (manifest.bin) manifest.bin = JSON.parse(JSON.stringify(manifest.bin).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./dist/$1.js"'));
+  if (manifest.bin)
+    manifest.bin = JSON.parse(JSON.stringify(manifest.bin).replaceAll(/"\.\/src\/([^"]*)\.ts"/g, '"./dist/$1.js"'));
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   cpSync(join(root, 'LICENSE'), join(target, 'LICENSE'));
   cpSync(join(root, 'README.md'), join(target, 'README.md'));

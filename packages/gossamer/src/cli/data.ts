@@ -90,7 +90,10 @@ async function openSet(name: SetName): Promise<Source> {
   };
   const train = set.train ?? set.data;
   const first = train instanceof Dataset ? await train.get(0) : {};
-  check('inputs' in first && 'labels' in first, `--data ${name}: this set has no inputs with labels`);
+  check(
+    'inputs' in first && 'labels' in first && first.labels.shape.length === 0,
+    `--data ${name}: this set has no inputs with one label each`,
+  );
   const { mean, std, classes } = set;
   const [a, b] = [train, set.test] as [Dataset<Labelled>, Dataset<Labelled> | undefined];
   return { train: a, test: b, mean, std, ...(classes?.length && { classes: classes.length }) };
