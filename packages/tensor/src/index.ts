@@ -3,6 +3,7 @@ export * from './dtype.ts';
 export * from './errors.ts';
 export type { Executable, ExecuteOptions } from './execute/executor.ts';
 export { writeFile, writeFiles } from './files.ts';
+export { type Float8, float8ToFloat32 } from './float8.ts';
 export { gradients } from './gradients.ts';
 export { formatGraph, type Node, reachable, type Spec } from './graph.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16, toFloat32 } from './half.ts';

@@ -1,11 +1,15 @@
 import { bytesPerElement, type DType, type NDArray, sizeOf } from './dtype.ts';
 import { check, FormatError } from './errors.ts';
 import type { RandomAccess } from './files.ts';
+import { float8Formats, isFloat8 } from './float8.ts';
 import { isObject, parseJson, show } from './json.ts';
 
 /** What a safetensors header says of one tensor. */
 export interface TensorInfo {
+  /** What `read` gives: float32 for the 8-bit floats, which it converts exactly. */
   readonly dtype: DType;
+  /** The file's own name of the type, such as `BF16` or `F8_E4M3`. */
+  readonly code: string;
   readonly shape: readonly number[];
   /** Where the data begins, in bytes from the start of the file (of its shard, if there are several). */
   readonly byteOffset: number;
@@ -84,21 +88,23 @@ type Refuse = (what: string) => never;
 function parseTensor(entry: unknown, dataStart: number, refuse: Refuse): TensorInfo {
   if (!isObject(entry)) return refuse(`${show(entry)} is not an object with dtype, shape and data_offsets`);
   const { dtype: code, shape, data_offsets: offsets } = entry;
-  const dtype = dtypeOf.get(code);
-  if (dtype === undefined)
-    return refuse(`dtype ${show(code)} is not supported: ${Object.values(codes).join(', ')} are`);
+  const dtype = isFloat8(code) ? 'float32' : dtypeOf.get(code);
+  if (dtype === undefined) {
+    const known = [...Object.values(codes), ...float8Formats].join(', ');
+    return refuse(`dtype ${show(code)} is not supported: ${known} are`);
+  }
   if (!isCounts(shape)) return refuse(`shape ${show(shape)} is not a list of integers from 0 to 2⁵³ - 1`);
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
     return refuse(`data_offsets ${show(offsets)} are not [begin, end] with 0 ≤ begin ≤ end`);
   }
-  let expected = bytesPerElement(dtype);
+  let expected = isFloat8(code) ? 1 : bytesPerElement(dtype);
   for (const d of shape) expected *= d;
   // A product that once left the exact range is Infinity, NaN or too large to equal a length within it.
   const byteLength = offsets[1] - offsets[0];
   if (expected !== byteLength) {
     refuse(`data_offsets ${show(offsets)} hold ${byteLength} bytes, but ${code} ${show(shape)} takes ${expected}`);
   }
-  return { dtype, shape, byteOffset: dataStart + offsets[0], byteLength };
+  return { dtype, code: code as string, shape, byteOffset: dataStart + offsets[0], byteLength };
 }
 
 const isCounts = (value: unknown): value is number[] =>

@@ -152,6 +152,15 @@ describe('lazy reading', () => {
     expect([...(await file.read('last')).data]).toEqual([1.5, -2]);
   });
 
+  it('converts 8-bit floats to float32', async () => {
+    const bytes = encodeSafetensors({ w: { dtype: 'uint8', shape: [3], data: Uint8Array.of(0x7e, 0xb8, 0) } });
+    // The same file under another name of the type, the JSON padding shortened by what the name is longer.
+    const text = new TextDecoder('latin1').decode(bytes).replace('"U8"', '"F8_E4M3"').replace('     ', '');
+    const file = await openSafetensors(Uint8Array.from(text, c => c.charCodeAt(0)));
+    expect(file.info('w')).toMatchObject({ dtype: 'float32', code: 'F8_E4M3', byteLength: 3 });
+    expect([...(await file.read('w')).data]).toEqual([448, -1, 0]);
+  });
+
   it('refuses a BOOL that is neither 0 nor 1', async () => {
     const bytes = encodeSafetensors({ mask: { dtype: 'bool', shape: [2], data: Uint8Array.of(1, 1) } });
     bytes[bytes.length - 1] = 2;

@@ -1,6 +1,7 @@
 import { arrayType, type NDArray, sizeOf, type TypedArray } from './dtype.ts';
 import { check, FormatError, GossamerError } from './errors.ts';
 import { besideFile, listFolder, openRandomAccess, type RandomAccess, type Source } from './files.ts';
+import { float8ToFloat32, isFloat8 } from './float8.ts';
 import { isObject, parseJson, show } from './json.ts';
 import { type Header, maxHeaderBytes, readHeader, type TensorInfo } from './safetensors-header.ts';
 
@@ -56,6 +57,11 @@ export class Safetensors implements AsyncDisposable {
   async read(name: string): Promise<NDArray> {
     const { info, file } = this.#entry(name);
     check(!this.#closed, () => `${this.name}: tensor ${show(name)} cannot be read: the file is closed`);
+    if (isFloat8(info.code)) {
+      const bits = new Uint8Array(info.byteLength);
+      await file.read(info.byteOffset, bits);
+      return { dtype: 'float32', shape: info.shape, data: float8ToFloat32(bits, info.code) };
+    }
     const data = allocate(info, `${file.name}: tensor ${show(name)}`);
     await file.read(info.byteOffset, new Uint8Array(data.buffer));
     if (info.dtype === 'bool') {

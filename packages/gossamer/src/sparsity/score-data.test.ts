@@ -1,6 +1,7 @@
 import { gradients, maximum, type NDArray, Parameter, Random, type Tensor, tensor } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
 import { MLP } from '../nn/container.ts';
+import { Conv2d } from '../nn/conv.ts';
 import { Module } from '../nn/module.ts';
 import { classification } from '../train/task.ts';
 import { modelLayers } from './model.ts';
@@ -114,6 +115,21 @@ describe('calibration data', () => {
     const columns = async (x: Tensor) => (await x.square().sum(0).sqrt().data()) as Float32Array;
     const expected = [await columns(tensor(inputs)), await columns(hidden(tensor(inputs)))];
     expectNear([norms.get('w1')!, norms.get('w2')!], expected);
+  });
+
+  it('takes pixels and groups of a convolution together by channel', async () => {
+    const [plain, grouped] = [new Conv2d(4, 2, 3), new Conv2d(4, 2, 3, { groups: 2 })];
+    const images: NDArray = { dtype: 'float32', shape: [2, 4, 5, 5], data: new Random(8).normal(200) };
+    const model = (x: Tensor) => plain.forward(x).add(grouped.forward(x)).mean([2, 3]);
+    plain.weight.name = 'plain';
+    grouped.weight.name = 'grouped';
+    const layers = await modelLayers(model, [{ dtype: 'float32', shape: [1, 4, 5, 5] }]);
+    const batch = { inputs: images, labels: { dtype: 'int32', shape: [2], data: Int32Array.of(0, 1) } as NDArray };
+    const norms = await inputNorms({ model, task: classification(), batches: [batch], layers });
+    const channels = Array.from(await tensor(images).square().sum([0, 2, 3]).data());
+    expectNear([norms.get('plain')!], [channels.map(Math.sqrt)]);
+    const groups = [channels[0] + channels[2], channels[1] + channels[3]];
+    expectNear([norms.get('grouped')!], [groups.map(Math.sqrt)]);
   });
 
   it('sees batch statistics in training mode but moves nothing', async () => {
