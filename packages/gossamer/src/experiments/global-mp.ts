@@ -51,7 +51,7 @@ const withMinimum: Arm = {
 const arms: Record<string, Arm> = { ...baselines, 'global MP, MT': withMinimum };
 const names = Object.keys(arms);
 const gradual = 'gradual global MP';
-const smokeArms = ['global MP', gradual, 'GraSP'];
+const smokeArms = ['uniform MP', 'global MP', gradual, 'GraSP'];
 /** The arms that show what the minimum is good for, and where: with more layers than weights it would be all there is. */
 const floorArms = ['global MP', 'global MP, MT'];
 const collapseSparsities = [0.98, 0.99];
