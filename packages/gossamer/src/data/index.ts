@@ -23,7 +23,7 @@ export type { MeshSet, ViewSet } from './sets/scenes.ts';
 export type { Recording, SoundSet } from './sets/sounds.ts';
 export type { LabelledRows, RatingSet, Ratings, TableSet } from './sets/tables.ts';
 export { END_OF_STORY, type ParallelSet, type TextSet } from './sets/text.ts';
-export { type Csr, normaliseRows, toDense } from './sparse.ts';
+export { type Csr, normalizeRows, toDense } from './sparse.ts';
 export { dataFolder, type LoadOptions, readData } from './store.ts';
 export { CharTokenizer, type Tokenizer, tokenizerFromJson, WordTokenizer } from './tokenizers.ts';
 export type { Transform, TransformContext } from './transforms.ts';

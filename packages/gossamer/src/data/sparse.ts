@@ -21,7 +21,7 @@ export function toDense(matrix: Csr): NDArray<Float32Array> {
 }
 
 /** Each row divided by its sum (rows that sum to 0 are left): the usual preparation of bag-of-words features. */
-export function normaliseRows(matrix: Csr): Csr {
+export function normalizeRows(matrix: Csr): Csr {
   const values = matrix.values.slice();
   for (let row = 0; row < matrix.shape[0]; row++) {
     const [start, stop] = [matrix.offsets[row], matrix.offsets[row + 1]];

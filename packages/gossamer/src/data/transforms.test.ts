@@ -2,11 +2,11 @@ import { type NDArray, Random } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
 import type { Batch } from './dataset.ts';
 import {
-  centreCrop,
+  centerCrop,
   compose,
   cutout,
   horizontalFlip,
-  normalise,
+  normalize,
   randomCrop,
   resize,
   type Transform,
@@ -44,10 +44,10 @@ describe('values', () => {
     expect((await run(toFloat(), images([1, 1, 1, 2]))).data).toEqual(Float32Array.from([1, 2]));
   });
 
-  it('normalise is (x − mean) / std by channel, for bytes and numbers', async () => {
+  it('normalize is (x − mean) / std by channel, for bytes and numbers', async () => {
     for (const dtype of ['uint8', 'float32'] as const) {
       const input = images([2, 3, 4, 5], dtype);
-      const result = await run(normalise([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]), input);
+      const result = await run(normalize([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]), input);
       const scale = dtype === 'uint8' ? 255 : 1;
       expect(result.dtype).toBe('float32');
       for (const [n, c, y, x] of [
@@ -59,7 +59,7 @@ describe('values', () => {
         expect(pixel(result, n, c, y, x)).toBeCloseTo(expected, 4);
       }
     }
-    await expect(run(normalise([1, 2], 1), images([1, 3, 2, 2]))).rejects.toThrow('mean has 2 values for 3 channels');
+    await expect(run(normalize([1, 2], 1), images([1, 3, 2, 2]))).rejects.toThrow('mean has 2 values for 3 channels');
   });
 });
 
@@ -142,10 +142,10 @@ describe('cutout', () => {
 });
 
 describe('geometry', () => {
-  it('centreCrop cuts the middle and pads what is too small', async () => {
+  it('centerCrop cuts the middle and pads what is too small', async () => {
     const input = images([1, 1, 4, 4]);
-    expect([...(await run(centreCrop(2), input)).data]).toEqual([6, 7, 10, 11]);
-    const padded = await run(centreCrop(6), input);
+    expect([...(await run(centerCrop(2), input)).data]).toEqual([6, 7, 10, 11]);
+    const padded = await run(centerCrop(6), input);
     expect(pixel(padded, 0, 0, 0, 0)).toBe(0);
     expect(pixel(padded, 0, 0, 1, 1)).toBe(1);
   });

@@ -44,13 +44,13 @@ export function toFloat({ field = 'inputs' }: FieldOption = {}): Transform {
  * (x − mean) / std by channel, float32. uint8 pixels are divided by 255 first, so mean and std are always those of
  * values 0…1. One number stands for all channels.
  */
-export function normalise(
+export function normalize(
   mean: number | readonly number[],
   std: number | readonly number[],
   options: FieldOption = {},
 ): Transform {
   let tables: Float32Array[] = [];
-  return onField(options.field ?? 'inputs', 'normalise', array => {
+  return onField(options.field ?? 'inputs', 'normalize', array => {
     const channels = array.shape[1] ?? 1;
     const [means, stds] = [perChannel(mean, channels, 'mean'), perChannel(std, channels, 'std')];
     const plane = array.shape.slice(2).reduce((n, d) => n * d, 1);
@@ -102,12 +102,12 @@ export function randomCrop({ padding = 4, size, fill = 0, field = 'inputs' }: Ra
 }
 
 /** The middle `size` × `size` (or [height, width]) pixels, padded with 0 where the image is smaller. */
-export function centreCrop(
+export function centerCrop(
   size: number | readonly [number, number],
   { field = 'inputs' }: FieldOption = {},
 ): Transform {
   const [h, w] = pair(size);
-  return onImages(field, 'centreCrop', images => {
+  return onImages(field, 'centerCrop', images => {
     const [count, , height, width] = images.shape;
     const corner: [number, number] = [Math.round((height - h) / 2), Math.round((width - w) / 2)];
     return window(images, h, w, 0, new Float32Array(2 * count), () => corner);
@@ -141,7 +141,7 @@ export function horizontalFlip({
 export interface CutoutOptions extends FieldOption {
   /** Side of the square in pixels. */
   size: number;
-  /** Its value; default 0 (the mean, after `normalise`). */
+  /** Its value; default 0 (the mean, after `normalize`). */
   fill?: number;
 }
 
@@ -269,6 +269,6 @@ const pair = (size: number | readonly [number, number]): readonly [number, numbe
 
 function perChannel(value: number | readonly number[], channels: number, name: string): number[] {
   const list = typeof value === 'number' ? new Array<number>(channels).fill(value) : [...value];
-  check(list.length === channels, () => `normalise: ${name} has ${list.length} values for ${channels} channels`);
+  check(list.length === channels, () => `normalize: ${name} has ${list.length} values for ${channels} channels`);
   return list;
 }

@@ -1,7 +1,7 @@
 import { Random } from '@gossamer/tensor';
 import { ArrayDataset, type Dataset } from '../data/dataset.ts';
 import { load } from '../data/registry.ts';
-import { normalise, resize } from '../data/transforms.ts';
+import { normalize, resize } from '../data/transforms.ts';
 import { globalMagnitudePruning } from '../methods/pruning/global-mp.ts';
 import { LeNet300 } from '../models/lenet.ts';
 import { CifarResNet } from '../models/resnet-cifar.ts';
@@ -116,7 +116,7 @@ async function images(
     const context = { indices: [], epoch: 0, random: new Random(0) };
     const batch = await data.take(count).all();
     const shrunk = batch.inputs.shape[2] === size ? batch : await resize(size)(batch, context);
-    return new ArrayDataset(await normalise(set.mean, set.std)(shrunk, context));
+    return new ArrayDataset(await normalize(set.mean, set.std)(shrunk, context));
   };
   return { train: await prepare(set.train, train), test: await prepare(set.test, test) };
 }

@@ -4,7 +4,7 @@ import { DataLoader } from '../data/loader.ts';
 import { load } from '../data/registry.ts';
 import { tokenWindows } from '../data/sequences.ts';
 import { CharTokenizer } from '../data/tokenizers.ts';
-import { normalise } from '../data/transforms.ts';
+import { normalize } from '../data/transforms.ts';
 import { modelSize, widthFor } from '../methods/pruning/equal-size.ts';
 import { GradualMagnitudePruning } from '../methods/pruning/gradual-magnitude-pruning.ts';
 import { CharLSTM } from '../models/char-lstm.ts';
@@ -37,24 +37,33 @@ export interface Family {
   readonly epochs: number;
   readonly optimizer: (model: Module) => Optimizer;
   readonly clip?: number;
+  /**
+   * Where pruning begins and ends, as shares of the training: after the weights have got a meaning, and early enough to
+   * recover while the learning rate is high.
+   */
+  readonly window: readonly [start: number, end: number];
   /** Steps between mask updates: the usual number, and the larger one that should make no difference. */
   readonly intervals: readonly [usual: number, rare: number];
 }
 
-/** The pruning window in steps: it begins after some training and ends while the learning rate can still repair. */
-const windowOf = (steps: number) => ({ start: Math.round(steps / 10), end: Math.round((steps * 2) / 3) });
+/** The pruning window in steps. */
+const windowOf = ({ window: [start, end] }: Family, steps: number) => ({
+  start: Math.round(start * steps),
+  end: Math.round(end * steps),
+});
 
 /** What is pruned while it trains, by name. All have the same steps; one-shot pruning fine-tunes as long as the others. */
 export const pruners = {
   'gradual, cubic': (f, sparsity, steps) =>
-    new GradualMagnitudePruning({ sparsity, ...windowOf(steps), interval: f.intervals[0] }),
+    new GradualMagnitudePruning({ sparsity, ...windowOf(f, steps), interval: f.intervals[0] }),
   'gradual, linear': (f, sparsity, steps) =>
-    new GradualMagnitudePruning({ sparsity, ...windowOf(steps), interval: f.intervals[0], exponent: 1 }),
+    new GradualMagnitudePruning({ sparsity, ...windowOf(f, steps), interval: f.intervals[0], exponent: 1 }),
   'gradual, rare updates': (f, sparsity, steps) =>
-    new GradualMagnitudePruning({ sparsity, ...windowOf(steps), interval: f.intervals[1] }),
+    new GradualMagnitudePruning({ sparsity, ...windowOf(f, steps), interval: f.intervals[1] }),
   'gradual, random': (f, sparsity, steps) =>
-    new GradualMagnitudePruning({ sparsity, ...windowOf(steps), interval: f.intervals[0], score: 'random' }),
-  'one-shot': (_, sparsity, steps) => new ScheduledPruning({ sparsity, kind: 'one-shot', start: windowOf(steps).end }),
+    new GradualMagnitudePruning({ sparsity, ...windowOf(f, steps), interval: f.intervals[0], score: 'random' }),
+  'one-shot': (f, sparsity, steps) =>
+    new ScheduledPruning({ sparsity, kind: 'one-shot', start: windowOf(f, steps).end }),
 } satisfies Record<string, (family: Family, sparsity: number, steps: number) => Sparsifier>;
 
 export type Pruner = keyof typeof pruners;
@@ -135,7 +144,7 @@ export async function clothes(scale: Scale): Promise<Family> {
   const set = await load(smoke ? 'digits' : 'fashion-mnist');
   const context = { indices: [], epoch: 0, random: new Random(0) };
   const prepare = async (data: Dataset, count: number) =>
-    new ArrayDataset(await normalise(set.mean, set.std)(await data.take(count).all(), context));
+    new ArrayDataset(await normalize(set.mean, set.std)(await data.take(count).all(), context));
   return {
     name: `perceptron, ${smoke ? 'digits' : 'Fashion-MNIST'}`,
     build: (width, random) => new Perceptron(width, random),
@@ -146,6 +155,7 @@ export async function clothes(scale: Scale): Promise<Family> {
     task: classification(),
     metric: { name: 'accuracy', factor: 100 },
     batchSize: 32,
+    window: [0.1, 2 / 3],
     epochs: { smoke: 2, standard: 4, full: 20 }[scale],
     optimizer: model => new SGD(model.parameters(), { learningRate: 0.03, momentum: 0.9 }),
     intervals: smoke ? [1, 3] : [100, 500],
@@ -170,7 +180,8 @@ export async function characters(scale: Scale): Promise<Family> {
     test: windows(test),
     task: languageModelling(),
     metric: { name: 'loss', factor: 1 },
-    batchSize: 32,
+    batchSize: 16,
+    window: [0.05, 0.35],
     epochs: { smoke: 2, standard: 2, full: 8 }[scale],
     optimizer: model => new Adam(model.parameters(), { learningRate: 4e-3 }),
     clip: 1,

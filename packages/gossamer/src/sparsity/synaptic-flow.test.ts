@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { CifarResNet } from '../models/resnet-cifar.ts';
 import { MLP } from '../nn/container.ts';
 import { findCollapse } from './collapse.ts';
-import { linearise } from './linearise.ts';
+import { linearize } from './linearize.ts';
 import { Mask } from './mask.ts';
 import { modelLayers } from './model.ts';
 import { synapticFlow } from './synaptic-flow.ts';
@@ -87,7 +87,7 @@ describe('synapticFlow', () => {
     const weights = new Map([...found.parameters].map(([n, p]) => [n, p.abs()]));
     const [x] = [new Parameter({ dtype: 'float32', shape: [1, 3], data: Float32Array.of(1, 1, 1) })];
     const results = await Promise.all(
-      [decorated, plain].map(async f => (await linearise(f, spec(1, 3), found.parameters))(weights, [x])[0].tolist()),
+      [decorated, plain].map(async f => (await linearize(f, spec(1, 3), found.parameters))(weights, [x])[0].tolist()),
     );
     expect(results[0]).toEqual(results[1]);
   });

@@ -1,6 +1,6 @@
 import { check, compile, gradients, ones, type Spec, type Tensor, tensor } from '@gossamer/tensor';
 import type { Layer } from './layer.ts';
-import { linearise } from './linearise.ts';
+import { linearize } from './linearize.ts';
 import type { Mask } from './mask.ts';
 import type { Model, ModelLayers } from './model.ts';
 
@@ -22,7 +22,7 @@ export async function synapticFlow(
   { layers, parameters }: ModelLayers,
   { weight = Math.abs }: { weight?: (w: number, layer: Layer) => number } = {},
 ): Promise<(mask?: Mask) => Promise<Flow | undefined>> {
-  const network = await linearise(model, inputs, parameters);
+  const network = await linearize(model, inputs, parameters);
   const run = compile((scale: Tensor, ...weights: Tensor[]) => {
     const named = new Map(layers.map((l, i) => [l.name, weights[i]]));
     const signal = inputs.map(({ shape, dtype }) =>

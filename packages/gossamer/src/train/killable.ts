@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { Random, type Tensor } from '@gossamer/tensor';
 import { embeddedDigits } from '../data/digits.ts';
 import { DataLoader } from '../data/loader.ts';
-import { normalise } from '../data/transforms.ts';
+import { normalize } from '../data/transforms.ts';
 import { GradualMagnitudePruning } from '../methods/pruning/gradual-magnitude-pruning.ts';
 import { Dropout } from '../nn/dropout.ts';
 import { Linear } from '../nn/linear.ts';
@@ -27,7 +27,7 @@ const [out, steps] = [process.argv[2], Number(process.argv[3])];
 const { train, test } = await embeddedDigits();
 const model = new Net();
 const data = (set: typeof train, shuffle: boolean) =>
-  new DataLoader(set.take(512), { batchSize: 32, shuffle, seed: 4, transforms: [normalise(0.13, 0.31)] });
+  new DataLoader(set.take(512), { batchSize: 32, shuffle, seed: 4, transforms: [normalize(0.13, 0.31)] });
 const { history } = await new Trainer({
   model,
   task: classification(),

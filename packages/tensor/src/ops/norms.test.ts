@@ -95,7 +95,7 @@ describe('groupNorm and instanceNorm', () => {
   const weight = randn([4], 'w');
   const bias = randn([4], 'b');
 
-  it('normalise groups of channels', async () => {
+  it('normalize groups of channels', async () => {
     const [w, b] = [await weight.data(), await bias.data()];
     const channel = (i: number) => Math.floor(i / 6) % 4;
     const affine = (rows: number[]) => rows.map((v, i) => v * w[channel(i)] + b[channel(i)]);

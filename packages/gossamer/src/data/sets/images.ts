@@ -16,7 +16,7 @@ export interface ImageSet extends Described {
   readonly train: ArrayDataset<LabelledImages>;
   readonly test: ArrayDataset<LabelledImages>;
   readonly classes: readonly string[];
-  /** By channel, of values 0…1 over the training images: what `transforms.normalise` wants. */
+  /** By channel, of values 0…1 over the training images: what `transforms.normalize` wants. */
   readonly mean: readonly number[];
   readonly std: readonly number[];
 }

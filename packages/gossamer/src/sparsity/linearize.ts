@@ -18,12 +18,12 @@ const passing = new Set([
  *
  * @param parameters the weights, by name; other parameters only shift or scale
  */
-export async function linearise(
+export async function linearize(
   model: Model,
   inputs: readonly Spec[],
   parameters: ReadonlyMap<string, Parameter>,
 ): Promise<LinearNetwork> {
-  const traced = await traceModel(model, inputs, 'linearise');
+  const traced = await traceModel(model, inputs, 'linearize');
   const names = new Map([...parameters].map(([name, p]) => [p, name]));
   return (weights, values) => {
     const made = new Map<Node, Tensor>(traced.inputs.map((node, i) => [node, values[i]]));
