@@ -95,7 +95,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
     ],
     figures: parts.map(p => figure(p, outcomes)),
     notes: [
-      `Every arm has the same number of epochs: ${parts.map(p => `${p.epochs} on ${p.name}`).join(', ')}. One-shot arms (uniform MP, ERK MP, global MP) train densely for half of them and fine-tune for the rest; all others train from a random start.`,
+      `Every arm has the same number of epochs: ${parts.map(p => `${p.epochs} on ${p.name}`).join(', ')}. One-shot arms (uniform MP, ERK MP, global MP) train densely for half of them (rounded up) and fine-tune for the rest; all others train from a random start.`,
       `Training images: ${parts.map(p => `${p.train.length} for ${p.name}`).join(', ')}; tested on ${parts.map(p => p.test.length).join(', ')}. The networks and budgets are small, so accuracies lie below published ones and compare only with each other.`,
       `Images of LeNet-5 and of the narrow MobileNet are scaled to ${scale.side}×${scale.side} and 14×14, of the ResNet (8 layers, 8 filters at first) to ${scale.colourSide}×${scale.colourSide} pixels. SynFlow does not see the paths through the gates of the GRU, whose weights only scale others.`,
       `MT is ${minimum} of all weights, the released default. Weights are ranked as they are, also before batch normalisation.`,
@@ -126,7 +126,7 @@ type Scale = Readonly<Record<'grey' | 'colour' | 'test' | 'epochs' | 'resnetEpoc
 
 const scales: Record<'smoke' | 'standard' | 'full', Scale> = {
   smoke: { grey: 200, colour: 100, test: 100, epochs: 2, resnetEpochs: 2, side: 14, colourSide: 16 },
-  standard: { grey: 5000, colour: 10_000, test: 5000, epochs: 6, resnetEpochs: 4, side: 14, colourSide: 16 },
+  standard: { grey: 5000, colour: 10_000, test: 5000, epochs: 5, resnetEpochs: 3, side: 14, colourSide: 16 },
   full: { grey: 20_000, colour: 20_000, test: 10_000, epochs: 10, resnetEpochs: 10, side: 28, colourSide: 32 },
 };
 
@@ -159,7 +159,7 @@ async function problems(scale: Scale, smoke: boolean, full: boolean): Promise<{ 
       epochs,
       optimizer: sgd(0.05),
       sparsities: every,
-      fromStart: full || smoke ? every : [0.9, 0.95],
+      fromStart: full || smoke ? every : [0.95],
       convolutional: true,
     },
     {

@@ -150,7 +150,7 @@ export async function clothes(scale: Scale): Promise<Family> {
     build: (width, random) => new Perceptron(width, random),
     widths: smoke ? [16, 8, 4, 2] : [100, 50, 25, 13],
     input: { dtype: 'float32', shape: [1, 1, 28, 28] },
-    train: await prepare(set.train, smoke ? 320 : 50_000),
+    train: await prepare(set.train, { smoke: 320, standard: 40_000, full: 50_000 }[scale]),
     test: await prepare(set.test, smoke ? 200 : 10_000),
     task: classification(),
     metric: { name: 'accuracy', factor: 100 },
