@@ -2,6 +2,8 @@
 // because it brings the plotting library with it.
 export { type Allocation, type AllocationOptions, allocate } from './allocation.ts';
 export { countOf, type Rounding } from './apportion.ts';
+export { type Collapse, findCollapse } from './collapse.ts';
+export { DynamicSparseTraining } from './dynamic.ts';
 export {
   expandUnits,
   formatGranularity,
@@ -24,6 +26,7 @@ export { type LayerRow, type ReportRow, reportTable, type SparsityReport, sparsi
 export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
 export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
 export * from './score.ts';
+export * from './score-data.ts';
 export { keepHighest, pick, type Scored } from './select.ts';
 export type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';
 export {
@@ -36,3 +39,4 @@ export {
   type StorageBytes,
   storageBytes,
 } from './storage.ts';
+export { synapticFlow } from './synaptic-flow.ts';
