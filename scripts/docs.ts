@@ -1,6 +1,8 @@
-// Writes docs/methods.md and the README's table of methods from the kept results, and the table of data sets in docs/data.md
+// Writes docs/methods.md and the README's tables of methods and measurements from the kept results, and the table of data sets in docs/data.md
 // from their registry; `--check` only compares.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { formatBench, type TrainingBench } from '../packages/gossamer/bench/format.ts';
+import { type DemoResult, formatDemo } from '../packages/gossamer/src/cli/demo.ts';
 import { dataSets } from '../packages/gossamer/src/data/registry.ts';
 import { methodsPage, methodsTable } from '../packages/gossamer/src/experiments/document.ts';
 import type { Report } from '../packages/gossamer/src/experiments/run.ts';
@@ -14,7 +16,27 @@ const reports = new Map(list.map(r => [r.slug, r]));
 const methods = await discoverMethods();
 
 const readme = await readFile(new URL('README.md', root), 'utf8');
-const marks = /(<!-- methods -->\n)[\s\S]*?(<!-- \/methods -->)/;
+const readResult = async <T>(name: string): Promise<T | undefined> =>
+  readFile(new URL(`bench/${name}.json`, results), 'utf8').then(
+    text => JSON.parse(text) as T,
+    () => undefined,
+  );
+const demo = await readResult<DemoResult>('demo');
+const bench = await readResult<TrainingBench>('training');
+const fenced = (text: string): string => `\`\`\`\n${text}\n\`\`\``;
+const parts: Record<string, string> = {
+  methods: methodsTable(methods, reports),
+  demo: demo ? fenced(formatDemo(demo)) : '',
+  performance: bench ? `${fenced(`$ ${bench.command}\n${formatBench(bench)}`)}` : '',
+};
+const filled = Object.entries(parts).reduce(
+  (text, [name, part]) =>
+    text.replace(
+      new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*?(<!-- /${name} -->)`),
+      (_, open, close) => `${open}${part}\n${close}`,
+    ),
+  readme,
+);
 const dataPage = await readFile(new URL('docs/data.md', root), 'utf8');
 const setRows = dataSets().map(
   ({ name, title, automatic }) => `| \`${name}\` | ${title} | ${automatic ? 'yes' : 'no'} |`,
@@ -22,7 +44,7 @@ const setRows = dataSets().map(
 const setMarks = /(<!-- sets -->\n)[\s\S]*?(<!-- \/sets -->)/;
 const pages: [string, string][] = [
   ['docs/methods.md', methodsPage(methods, reports, '../packages/gossamer/results')],
-  ['README.md', readme.replace(marks, (_, open, close) => `${open}${methodsTable(methods, reports)}\n${close}`)],
+  ['README.md', filled],
   [
     'docs/data.md',
     dataPage.replace(setMarks, (_, open, close) =>

@@ -1,5 +1,5 @@
 // Speed of training steps beside onnxruntime-node's forward pass on the same network, interleaved in one process.
-//   npm run bench:training [-- --json] [-- --rounds 20]
+//   npm run bench:training [-- --rounds 20 --json --out file.json]
 
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -14,6 +14,7 @@ import {
   type Tensor,
   tensor,
   traceGraph,
+  writeFile,
 } from '@gossamer/tensor';
 import { LeNet5 } from '../src/models/lenet.ts';
 import { Llama } from '../src/models/llama.ts';
@@ -22,7 +23,7 @@ import { exportModel, inEvalMode } from '../src/nn/export.ts';
 import { crossEntropy } from '../src/nn/loss.ts';
 import type { Module } from '../src/nn/module.ts';
 import { AdamW, type Optimizer, SGD } from '../src/optim/index.ts';
-import { table } from '../src/text.ts';
+import { type BenchRow, formatBench, type TrainingBench } from './format.ts';
 
 interface Case {
   readonly name: string;
@@ -102,7 +103,10 @@ async function forwardFlops(model: Module, spec: Spec): Promise<{ all: number; f
 
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1];
 
-async function measure({ name, model, optimizer, input, targets, samples, unit }: Case, rounds: number) {
+async function measure(
+  { name, model, optimizer, input, targets, samples, unit }: Case,
+  rounds: number,
+): Promise<BenchRow> {
   const flops = await forwardFlops(model, input);
   // Embeddings have no input gradient either; the first product of an image model has none.
   const training = 3 * flops.all - (input.dtype === 'float32' ? flops.first : 0);
@@ -145,41 +149,19 @@ async function measure({ name, model, optimizer, input, targets, samples, unit }
   };
 }
 
-const { values } = parseArgs({ options: { json: { type: 'boolean' }, rounds: { type: 'string', default: '20' } } });
-const rows = [];
-for (const c of cases()) rows.push(await measure(c, Number(values.rounds)));
-const peak = process.resourceUsage().maxRSS * 1024;
-const machine = `${cpus().length} × ${cpus()[0].model}, Node ${process.versions.node}`;
-if (values.json)
-  console.log(
-    JSON.stringify({ machine, rounds: Number(values.rounds), seed: 0, peakMemoryBytes: peak, rows }, null, 1),
-  );
-else {
-  console.log(
-    table(
-      [
-        'training step',
-        'samples',
-        'ms',
-        'GFLOP/s',
-        'ORT forward ms',
-        'GFLOP/s',
-        'share of forward rate',
-        'in JavaScript',
-      ],
-      rows.map(r => [
-        r.name,
-        `${Math.round(r.samplesPerSecond)} ${r.unit}`,
-        r.stepMs.toFixed(2),
-        r.stepGflops.toFixed(1),
-        r.forwardMs.toFixed(2),
-        r.forwardGflops.toFixed(1),
-        `${(100 * r.ratio).toFixed(0)} %`,
-        `${(100 * r.scriptShare).toFixed(1)} %`,
-      ]),
-    ),
-  );
-  console.log(
-    `\nMedians of ${values.rounds} interleaved rounds after 3 of warm-up; peak memory of all ${(peak / 2 ** 20).toFixed(0)} MiB.\n${machine}`,
-  );
-}
+const { values } = parseArgs({
+  options: { json: { type: 'boolean' }, rounds: { type: 'string', default: '20' }, out: { type: 'string' } },
+});
+const rounds = Number(values.rounds);
+const rows: BenchRow[] = [];
+for (const c of cases()) rows.push(await measure(c, rounds));
+const result: TrainingBench = {
+  command: `npm run bench:training -- --rounds ${rounds}`,
+  machine: `${cpus().length} × ${cpus()[0].model}, Node ${process.versions.node}`,
+  date: new Date().toISOString().slice(0, 10),
+  rounds,
+  peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+  rows,
+};
+if (values.out) await writeFile(values.out, [new TextEncoder().encode(`${JSON.stringify(result, null, 1)}\n`)]);
+console.log(values.json ? JSON.stringify(result, null, 1) : formatBench(result));
