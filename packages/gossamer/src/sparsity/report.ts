@@ -44,35 +44,39 @@ export function sparsityReport(
   layers: readonly Layer[],
   { mask, gzip = false }: { mask?: Mask; gzip?: boolean } = {},
 ): SparsityReport {
-  const rows = layers.map((l): LayerRow => {
-    const layerMask = mask?.has(l.name) ? mask : Mask.ofNonzeros([l]);
-    const keep = layerMask.get(l.name);
-    const values = l.values.slice();
-    layerMask.apply(l.name, values);
-    const layout = layoutOf(l);
-    const nonzeros = layerMask.kept(l.name);
-    const bytes = storageBytes(values, layout.out, keep);
-    return {
-      name: l.name,
-      kind: l.kind,
-      shape: l.shape,
-      parameters: keep.length,
-      nonzeros,
-      density: nonzeros / keep.length,
-      flopsDense: flops(l, keep.length),
-      flopsSparse: flops(l, nonzeros),
-      bytes: gzip
-        ? { ...bytes, gzip: gzipSync(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)).length }
-        : bytes,
-      outputs: layout.out,
-      deadOutputs: layout.out - liveOutputs(keep, layout),
-    };
-  });
+  return reportOf(layers.map(l => layerRow(l, mask?.has(l.name) ? mask : Mask.ofNonzeros([l]), gzip)));
+}
+
+/** The report of rows that were made one by one. */
+export const reportOf = (rows: readonly LayerRow[]): SparsityReport => ({
+  layers: rows,
+  total: totalOf(rows),
+  collapsed: rows.filter(r => r.nonzeros === 0).map(r => r.name),
+  starved: rows.filter(r => r.nonzeros > 0 && r.nonzeros < r.outputs).map(r => r.name),
+});
+
+/** One layer's row of a {@link sparsityReport}; `mask` must have the layer, by default what is not zero lives. */
+export function layerRow(l: Layer, mask: Mask = Mask.ofNonzeros([l]), gzip = false): LayerRow {
+  const keep = mask.get(l.name);
+  const values = l.values.slice();
+  mask.apply(l.name, values);
+  const layout = layoutOf(l);
+  const nonzeros = mask.kept(l.name);
+  const bytes = storageBytes(values, layout.out, keep);
   return {
-    layers: rows,
-    total: totalOf(rows),
-    collapsed: rows.filter(r => r.nonzeros === 0).map(r => r.name),
-    starved: rows.filter(r => r.nonzeros > 0 && r.nonzeros < r.outputs).map(r => r.name),
+    name: l.name,
+    kind: l.kind,
+    shape: l.shape,
+    parameters: keep.length,
+    nonzeros,
+    density: nonzeros / keep.length,
+    flopsDense: flops(l, keep.length),
+    flopsSparse: flops(l, nonzeros),
+    bytes: gzip
+      ? { ...bytes, gzip: gzipSync(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)).length }
+      : bytes,
+    outputs: layout.out,
+    deadOutputs: layout.out - liveOutputs(keep, layout),
   };
 }
 

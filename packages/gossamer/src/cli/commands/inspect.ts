@@ -1,7 +1,15 @@
 import { FormatError, openSafetensors, sizeOf, toFloat32, writeFile } from '@gossamer/tensor';
 import { OpaqueTensor } from '@gossamer/tensor/onnx';
 import { layer } from '../../sparsity/layer.ts';
-import { type ReportRow, reportTable, type SparsityReport, sparsityReport } from '../../sparsity/report.ts';
+import {
+  type LayerRow,
+  layerRow,
+  type ReportRow,
+  reportOf,
+  reportTable,
+  type SparsityReport,
+  sparsityReport,
+} from '../../sparsity/report.ts';
 import { grouped, quantity } from '../../text.ts';
 import { type CommonOptions, checkOutput, command as define, Output, shapes } from '../command.ts';
 import { fedInputs, formatDimensions, openModel, type Shapes } from '../model-file.ts';
@@ -98,12 +106,12 @@ async function describeSafetensors(path: string, output: Output): Promise<Descri
   using progress = await output.progress();
   const names = file.names().filter(name => file.info(name).dtype.includes('float'));
   const bar = progress.start('reading', names.length, { unit: 'tensors', transient: true });
-  const rows: SparsityReport[] = [];
+  const rows: LayerRow[] = [];
   let other = 0;
   for (const [i, name] of names.entries()) {
     const { shape } = file.info(name);
     if (shape.length >= 2 && sizeOf(shape) > 0) {
-      rows.push(sparsityReport([layer(name, shape, toFloat32(await file.read(name)).data)]));
+      rows.push(layerRow(layer(name, shape, toFloat32(await file.read(name)).data)));
     } else other += sizeOf(shape);
     bar.update(i + 1);
   }
@@ -114,33 +122,9 @@ async function describeSafetensors(path: string, output: Output): Promise<Descri
   return {
     json: { file: path, format: 'safetensors', bytes, metadata: file.metadata, dtypes, otherParameters: other },
     heading: [`${path}  safetensors, ${file.names().length} tensors of ${dtypes.join(', ')}, ${quantity(bytes)}B`],
-    report: join(rows),
+    report: reportOf(rows),
     flops: false,
     footing: other > 0 ? [`and ${grouped(other)} parameters in vectors (biases, norms)`] : [],
-  };
-}
-
-function join(reports: readonly SparsityReport[]): SparsityReport {
-  const sum = (f: (row: ReportRow) => number) => reports.reduce((n, r) => n + f(r.total), 0);
-  const [parameters, nonzeros] = [sum(r => r.parameters), sum(r => r.nonzeros)];
-  return {
-    layers: reports.flatMap(r => r.layers),
-    total: {
-      name: 'total',
-      parameters,
-      nonzeros,
-      density: nonzeros / parameters,
-      flopsDense: sum(r => r.flopsDense),
-      flopsSparse: sum(r => r.flopsSparse),
-      bytes: {
-        dense: sum(r => r.bytes.dense),
-        bitmask: sum(r => r.bytes.bitmask),
-        csr: sum(r => r.bytes.csr),
-        relative: sum(r => r.bytes.relative),
-      },
-    },
-    collapsed: reports.flatMap(r => r.collapsed),
-    starved: reports.flatMap(r => r.starved),
   };
 }
 
