@@ -1,5 +1,5 @@
-// Writes docs/methods.md and the README's tables of methods and measurements from the kept results, and the table of data sets in docs/data.md
-// from their registry; `--check` only compares.
+// Writes docs/methods.md and the README's tables of methods and measurements from the kept results, and the tables of data sets and
+// models from their registries; `--check` only compares.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { formatBench, type TrainingBench } from '../packages/gossamer/bench/format.ts';
 import { type DemoResult, formatDemo } from '../packages/gossamer/src/cli/demo.ts';
@@ -7,6 +7,7 @@ import { dataSets } from '../packages/gossamer/src/data/registry.ts';
 import { methodsPage, methodsTable } from '../packages/gossamer/src/experiments/document.ts';
 import type { Report } from '../packages/gossamer/src/experiments/run.ts';
 import { discoverMethods } from '../packages/gossamer/src/methods/method.ts';
+import { models } from '../packages/gossamer/src/models/registry.ts';
 
 const root = new URL('../', import.meta.url);
 const results = new URL('packages/gossamer/results/', root);
@@ -42,9 +43,21 @@ const setRows = dataSets().map(
   ({ name, title, automatic }) => `| \`${name}\` | ${title} | ${automatic ? 'yes' : 'no'} |`,
 );
 const setMarks = /(<!-- sets -->\n)[\s\S]*?(<!-- \/sets -->)/;
+const modelsPage = await readFile(new URL('docs/models.md', root), 'utf8');
+const modelRows = Object.entries(models).map(
+  ([name, { description, input, classes }]) =>
+    `| \`${name}\` | ${description} | ${input.dtype} ${input.shape.join('×')} | ${classes ?? '–'} |`,
+);
+const modelMarks = /(<!-- models -->\n)[\s\S]*?(<!-- \/models -->)/;
 const pages: [string, string][] = [
   ['docs/methods.md', methodsPage(methods, reports, '../packages/gossamer/results')],
   ['README.md', filled],
+  [
+    'docs/models.md',
+    modelsPage.replace(modelMarks, (_, open, close) =>
+      [`${open}| name | what it is | input | classes |`, '| --- | --- | --- | --- |', ...modelRows, close].join('\n'),
+    ),
+  ],
   [
     'docs/data.md',
     dataPage.replace(setMarks, (_, open, close) =>
