@@ -68,15 +68,32 @@ function emitInterleave(b: OnnxBuilder, g: string, lead: readonly number[], out:
     const before = product(a.kernel.slice(0, i));
     const after = out.slice(i + 1).reduce((n, d, j) => n * d * a.kernel[i + 1 + j], 1);
     const space = product(out.slice(0, i));
+    const rows = [lead[0], lead[1] * before, a.kernel[i]];
+    if (i === out.length - 1) {
+      // Single elements: whole rows are moved, and a product with a permutation does the rest. A Transpose takes ten
+      // times as long, since it copies them one by one.
+      const side = a.kernel[i] * out[i];
+      const moved = b.node('Transpose', [b.reshape(y, [...rows, space, out[i]])], { perm: [0, 1, 3, 2, 4] });
+      const flat = b.reshape(moved, [lead[0], lead[1] * before, space, side]);
+      y = b.node('MatMul', [flat, interleaving(b, a.kernel[i], out[i])]);
+      continue;
+    }
     // […, taps of axis i, positions before i, position i, done] → […, positions before i, position i, tap, done].
-    const split = b.reshape(y, [lead[0], lead[1] * before, a.kernel[i], space * out[i], after]);
-    y = b.node('Transpose', [split], { perm: [0, 1, 3, 2, 4] });
+    y = b.node('Transpose', [b.reshape(y, [...rows, space * out[i], after])], { perm: [0, 1, 3, 2, 4] });
   }
   const covered = out.map((d, i) => d * a.stride[i]);
   const rest = a.size.map((n, i) => n - covered[i]);
   const full = b.reshape(y, [...lead, ...covered]);
   if (rest.every(d => d === 0)) return full;
   return b.node('Pad', [full, b.dims([0, 0, ...out.map(() => 0), 0, 0, ...rest])]);
+}
+
+/** The permutation (tap, position) → (position, tap) of a row vector. */
+function interleaving(b: OnnxBuilder, taps: number, positions: number): string {
+  const side = taps * positions;
+  const data = new Float32Array(side * side);
+  for (let t = 0; t < taps; t++) for (let p = 0; p < positions; p++) data[(t * positions + p) * side + p * taps + t] = 1;
+  return b.constant({ dtype: 'float32', shape: [side, side], data });
 }
 
 /** {@link unfold} with a complete window. */
