@@ -218,13 +218,14 @@ async function sessionStep(
     return name;
   };
   for (const slot of piece.members) emit(slot);
+  const taken = new Set(builder.inputs.map(i => i.name));
   for (const slot of piece.writes) {
-    // Outputs get names of their own, since one value may not be two graph outputs.
     const { dtype, shape } = nodes[slot];
-    const name = `o${slot}`;
     const value = names.get(slot) as string;
-    const from = carrier(dtype) === dtype ? value : builder.cast(value, carrier(dtype));
-    builder.nodes.push({ name: '', opType: 'Identity', domain: '', inputs: [from], outputs: [name], attributes: {} });
+    let name = carrier(dtype) === dtype ? value : builder.cast(value, carrier(dtype));
+    // One value may not be an input or two outputs; only then does it need a copy.
+    if (taken.has(name) || builder.initializers.has(name)) name = builder.node('Identity', [name]);
+    taken.add(name);
     builder.outputs.push({ name, dtype: carrier(dtype), shape: [...shape] });
   }
   const executable = await executor.load(encodeBuilder(builder));
