@@ -92,7 +92,8 @@ function emitInterleave(b: OnnxBuilder, g: string, lead: readonly number[], out:
 function interleaving(b: OnnxBuilder, taps: number, positions: number): string {
   const side = taps * positions;
   const data = new Float32Array(side * side);
-  for (let t = 0; t < taps; t++) for (let p = 0; p < positions; p++) data[(t * positions + p) * side + p * taps + t] = 1;
+  for (let t = 0; t < taps; t++)
+    for (let p = 0; p < positions; p++) data[(t * positions + p) * side + p * taps + t] = 1;
   return b.constant({ dtype: 'float32', shape: [side, side], data });
 }
 
