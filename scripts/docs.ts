@@ -8,6 +8,7 @@ import { methodsPage, methodsTable } from '../packages/gossamer/src/experiments/
 import type { Report } from '../packages/gossamer/src/experiments/run.ts';
 import { discoverMethods } from '../packages/gossamer/src/methods/method.ts';
 import { models } from '../packages/gossamer/src/models/registry.ts';
+import { percent } from '../packages/gossamer/src/text.ts';
 
 const root = new URL('../', import.meta.url);
 const results = new URL('packages/gossamer/results/', root);
@@ -49,14 +50,25 @@ const modelRows = Object.entries(models).map(
     `| \`${name}\` | ${description} | ${input.dtype} ${input.shape.join('×')} | ${classes ?? '–'} |`,
 );
 const modelMarks = /(<!-- models -->\n)[\s\S]*?(<!-- \/models -->)/;
+const pretrainedMarks = /(<!-- pretrained -->\n)[\s\S]*?(<!-- \/pretrained -->)/;
+const pretrained = await readResult<{ network: string; images: string; top1: number; top5: number }[]>('pretrained');
+const pretrainedRows = (pretrained ?? []).map(
+  ({ network, images, top1, top5 }) => `| ${network} | ${images} | ${percent(top1)} | ${percent(top5)} |`,
+);
 const pages: [string, string][] = [
   ['docs/methods.md', methodsPage(methods, reports, '../packages/gossamer/results')],
   ['README.md', filled],
   [
     'docs/models.md',
-    modelsPage.replace(modelMarks, (_, open, close) =>
-      [`${open}| name | what it is | input | classes |`, '| --- | --- | --- | --- |', ...modelRows, close].join('\n'),
-    ),
+    modelsPage
+      .replace(modelMarks, (_, open, close) =>
+        [`${open}| name | what it is | input | classes |`, '| --- | --- | --- | --- |', ...modelRows, close].join('\n'),
+      )
+      .replace(pretrainedMarks, (_, open, close) =>
+        [`${open}| network | images | top-1 | top-5 |`, '| --- | --- | ---: | ---: |', ...pretrainedRows, close].join(
+          '\n',
+        ),
+      ),
   ],
   [
     'docs/data.md',
