@@ -63,6 +63,7 @@ const maxPoolOp = operator<Window>({
   infer: ([x], a) => ({ shape: [x.shape[0], x.shape[1], ...outputSize(x.shape.slice(2), a)], dtype: x.dtype }),
   gradient: ({ inputs: [x], outputs: [y], grads: [g], attributes: a }) => {
     const [batch, channels, ...size] = x.shape;
+    if (coversByRows(size, a)) return [gradientByRows(x, y, g, a)];
     const taps = product(a.kernel);
     const padded = pad(
       x,
@@ -86,6 +87,42 @@ const maxPoolOp = operator<Window>({
   },
   emit: (b, [x], { attributes: a }) => b.node('MaxPool', [x], onnxWindow(a)),
 });
+
+/** Elements of a row of windows up to which products with matrices of that size beat copying windows out and back. */
+const ROW_LIMIT = 256;
+
+/** Windows side by side that cover a line or a plane exactly, and a row of them is short. */
+function coversByRows(size: readonly number[], a: Window): boolean {
+  const row = size.at(-1)! * (size.length === 2 ? a.kernel[0] : 1);
+  return (
+    size.length <= 2 &&
+    row <= ROW_LIMIT &&
+    size.every((n, i) => n % a.kernel[i] === 0 && a.stride[i] === a.kernel[i] && a.dilation[i] === 1) &&
+    [...a.begin, ...a.end].every(p => p === 0)
+  );
+}
+
+/**
+ * The gradient of {@link coversByRows | windows that tile}: all elements of a row of windows lie together, so that one
+ * product spreads its maxima over them and another finds the first hit of each window.
+ */
+function gradientByRows(x: Tensor, y: Tensor, g: Tensor, { kernel }: Window): Tensor {
+  const width = x.shape.at(-1)!;
+  const across = kernel.at(-1)!;
+  const down = kernel.length === 2 ? kernel[0] : 1;
+  const [windows, row] = [width / across, width * down];
+  const windowOf = (element: number) => Math.floor((element % width) / across);
+  const spread = new Float32Array(windows * row);
+  const first = new Float32Array(row * row);
+  for (let e = 0; e < row; e++) {
+    spread[windowOf(e) * row + e] = 1;
+    for (let s = 0; s <= e; s++) if (windowOf(s) === windowOf(e)) first[s * row + e] = s === e ? 1 : -1;
+  }
+  const over = (t: Tensor) => t.reshape([-1, windows]).matmul(tensor(spread, [windows, row]));
+  const hits = x.reshape([-1, row]).eq(over(y)).cast(x.dtype);
+  const chosen = hits.matmul(tensor(first, [row, row])).relu();
+  return chosen.mul(over(g)).reshape(x.shape);
+}
 
 /**
  * Largest value of each window. Of equal ones the first, in row-major order, gets the gradient.
