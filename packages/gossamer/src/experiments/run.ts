@@ -13,8 +13,6 @@ export interface ReproduceOptions {
   /** Run finished jobs again. */
   readonly fresh?: boolean;
   readonly progress?: Progress;
-  /** Printed with the result. */
-  readonly command?: string;
 }
 
 /** A result as it is kept under version control. */
@@ -90,7 +88,7 @@ export async function reproduce(experiment: Experiment, options: ReproduceOption
     tables: findings.tables,
     notes: findings.notes ?? [],
     figures: (findings.figures ?? []).map(f => `${experiment.slug}-${f.name}.svg`),
-    command: options.command ?? `gossamer reproduce ${experiment.slug}${smoke ? ' --smoke' : full ? ' --full' : ''}`,
+    command: commandOf(experiment.slug, mode),
     seeds,
     seconds: Math.round(used.reduce((s, o) => s + o.seconds, 0)),
     date: new Date().toISOString().slice(0, 10),
@@ -106,6 +104,13 @@ export async function reproduce(experiment: Experiment, options: ReproduceOption
     ]);
   }
   return report;
+}
+
+/** The command that gives the same numbers: with another number of threads, sums round differently. */
+function commandOf(slug: string, mode: 'smoke' | 'full' | 'standard'): string {
+  const threads = process.env.GOSSAMER_THREADS;
+  const flag = mode === 'standard' ? '' : ` --${mode}`;
+  return `${threads ? `GOSSAMER_THREADS=${threads} ` : ''}gossamer reproduce ${slug}${flag}`;
 }
 
 async function timed(job: Job): Promise<{ measures: Measures; seconds: number }> {
