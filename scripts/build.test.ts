@@ -39,3 +39,17 @@ it('the published packages work where Node strips no types', () => {
   const methods = JSON.parse(execFileSync(process.execPath, [cli, 'methods', '--json'], { encoding: 'utf8' }));
   expect(JSON.stringify(methods)).toContain('gradual-magnitude-pruning');
 });
+
+it('bundles for browsers, where nothing of Node is loaded at the start', async () => {
+  const { build } = await import('esbuild');
+  const { outputFiles } = await build({
+    entryPoints: [join(folder, 'node_modules/gossamer/dist/index.js')],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    external: ['node:*'],
+    logLevel: 'silent',
+  });
+  expect(outputFiles[0].text).not.toMatch(/^import .* from "node:/m);
+});
