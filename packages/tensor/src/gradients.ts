@@ -1,7 +1,7 @@
 import { isFloat } from './dtype.ts';
 import { check } from './errors.ts';
 import { type Node, reachable } from './graph.ts';
-import { formatShape, part } from './operator.ts';
+import { formatShape, partIndex, partNode } from './operator.ts';
 import { constant, zeros } from './ops/constant.ts';
 import { Tensor } from './tensor.ts';
 
@@ -41,12 +41,13 @@ export function gradients(y: Tensor, xs: readonly Tensor[], seed?: Tensor): Tens
   for (const node of order.reverse()) {
     if (!active.has(node) || node.isLeaf || node.op.name === 'constant') continue;
     if (!node.inputs.some(i => active.has(i))) continue;
-    if ((node.op as unknown) === part) {
+    const index = partIndex(node);
+    if (index !== undefined) {
       const grad = grads.get(node);
       if (!grad) continue;
       const [tuple] = node.inputs;
       const list = partGrads.get(tuple) ?? new Array<Tensor | undefined>(tuple.parts!.length).fill(undefined);
-      list[(node.attributes as { index: number }).index] = grad;
+      list[index] = grad;
       partGrads.set(tuple, list);
       continue;
     }
@@ -77,9 +78,6 @@ export function gradients(y: Tensor, xs: readonly Tensor[], seed?: Tensor): Tens
 
 /** Tensors of all outputs of a several-output node, reusing the `part` nodes that exist. */
 function partsOf(tuple: Node, nodes: readonly Node[]): Tensor[] {
-  const found = nodes.filter(n => (n.op as unknown) === part && n.inputs[0] === tuple);
-  return tuple.parts!.map((spec, index) => {
-    const known = found.find(n => (n.attributes as { index: number }).index === index);
-    return new Tensor(known ?? new (tuple.constructor as typeof Node)(part as never, [tuple], { index }, spec));
-  });
+  const found = nodes.filter(n => n.inputs[0] === tuple);
+  return tuple.parts!.map((_, i) => new Tensor(found.find(n => partIndex(n) === i) ?? partNode(tuple, i)));
 }

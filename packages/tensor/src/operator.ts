@@ -48,12 +48,20 @@ export interface Operator<A extends Attributes = Attributes> {
 }
 
 /** Selects one output of an operator that has several. */
-export const part: Operator<{ index: number }> = {
+const part: Operator<{ index: number }> = {
   name: 'part',
   infer: () => {
     throw new GossamerError('part: made by operators with several outputs only');
   },
 };
+
+/** Output number `index` of a node that has several. */
+export const partNode = (tuple: Node, index: number): Node =>
+  new Node(part as unknown as Operator, [tuple], { index }, tuple.parts![index]);
+
+/** Which output of its input a node selects; undefined for every other node. */
+export const partIndex = ({ op, attributes }: Pick<Node, 'op' | 'attributes'>): number | undefined =>
+  (op as unknown) === part ? (attributes as { index: number }).index : undefined;
 
 function build<A extends Attributes>(op: Operator<A>, inputs: readonly Tensor[], attributes: A): Node[] {
   const nodes = inputs.map(t => t.use());
@@ -61,7 +69,7 @@ function build<A extends Attributes>(op: Operator<A>, inputs: readonly Tensor[],
   const erased = op as unknown as Operator;
   if (!Array.isArray(specs)) return [new Node(erased, nodes, attributes, specs as Spec)];
   const tuple = new Node(erased, nodes, attributes, { shape: [], dtype: 'float32' }, specs);
-  return specs.map((spec: Spec, index: number) => new Node(part as unknown as Operator, [tuple], { index }, spec));
+  return specs.map((_, index) => partNode(tuple, index));
 }
 
 /** Makes the function that applies a one-output operator. */

@@ -5,7 +5,7 @@ import { attributesKey, type Node, reachable, type Spec } from './graph.ts';
 import { float32ToBfloat16, float32ToFloat16, toFloat32 } from './half.ts';
 import { OnnxBuilder, OPSET } from './onnx/builder.ts';
 import { encodeOnnx } from './onnx/encode.ts';
-import { type Operator, part } from './operator.ts';
+import { type Operator, partIndex } from './operator.ts';
 
 const operatorIds = new WeakMap<Operator, number>();
 let operators = 0;
@@ -155,7 +155,7 @@ const isConstant = (node: Recipe): boolean => node.op.name === 'constant';
 /** Groups nodes into the fewest sessions that host operators allow: everything at the same depth of host operators. */
 function partition({ nodes, inputs, outputs }: Recipes): Piece[] {
   const depth = new Array<number>(nodes.length).fill(0);
-  const onHost = nodes.map((node, p) => isHost(node) || ((node.op as unknown) === part && isHost(nodes[inputs[p][0]])));
+  const onHost = nodes.map((node, p) => isHost(node) || (partIndex(node) !== undefined && isHost(nodes[inputs[p][0]])));
   nodes.forEach((_, p) => {
     for (const i of inputs[p]) depth[p] = Math.max(depth[p], depth[i] + (onHost[i] && !onHost[p] ? 1 : 0));
     // A host operator fed by another one runs a round later, its own part nodes do not.
@@ -208,10 +208,8 @@ async function sessionStep(
     const node = nodes[slot];
     const args = inputs[slot].map(i => emit(i));
     const first = builder.nodes.length;
-    const name =
-      (node.op as unknown) === part
-        ? args[0][(node.attributes as { index: number }).index]
-        : emitNode(builder, node, args as string[]);
+    const index = partIndex(node);
+    const name = index === undefined ? emitNode(builder, node, args as string[]) : args[0][index];
     // So that the runtime's messages say which operator they are about.
     for (let i = first; i < builder.nodes.length; i++) builder.nodes[i].name = `${node.op.name} ${i}`;
     names.set(slot, name);
@@ -269,7 +267,7 @@ function emitNode(builder: OnnxBuilder, node: Recipe, args: readonly string[]): 
   });
 }
 
-export const encodeBuilder = (builder: OnnxBuilder): Uint8Array =>
+const encodeBuilder = (builder: OnnxBuilder): Uint8Array =>
   encodeOnnx({
     irVersion: 10,
     opsets: { '': OPSET, 'com.microsoft': 1 },
@@ -286,11 +284,10 @@ function hostStep({ nodes, inputs }: Recipes, slot: Slot, plan: Plan): Step {
   const node = nodes[slot];
   const specs = node.parts ?? [node];
   const destinations = node.parts
-    ? nodes.flatMap((n, p) =>
-        (n.op as unknown) === part && inputs[p][0] === slot
-          ? [{ p, index: (n.attributes as { index: number }).index }]
-          : [],
-      )
+    ? nodes.flatMap((n, p) => {
+        const index = partIndex(n);
+        return index !== undefined && inputs[p][0] === slot ? [{ p, index }] : [];
+      })
     : [{ p: slot, index: 0 }];
   return {
     run: async values => {

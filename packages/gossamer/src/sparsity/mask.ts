@@ -10,6 +10,8 @@ export interface LayerMask {
 /** Zeros and ones for a set of named weights. Immutable by convention: operations return new masks. */
 export class Mask {
   readonly #layers = new Map<string, LayerMask>();
+  /** Live elements by layer, counted once: a training asks at every step. */
+  readonly #kept = new Map<string, number>();
 
   /** Takes the arrays as they are, after checking that they hold 0 and 1 only and fit their shapes. */
   constructor(layers: Iterable<readonly [name: string, mask: LayerMask]>) {
@@ -23,6 +25,7 @@ export class Mask {
         if (keep[i] > 1) throw new GossamerError(`mask of ${name}: element ${i} is ${keep[i]}; expected 0 or 1`);
       }
       this.#layers.set(name, { shape, keep });
+      this.#kept.set(name, countOnes(keep));
     }
   }
 
@@ -79,14 +82,20 @@ export class Mask {
   /** The 0/1 array of a layer; an unknown name is refused. */
   get(name: string): Uint8Array {
     const found = this.#layers.get(name);
-    check(found, () => `mask has no layer ${name}; it has ${this.names.join(', ')}`);
+    check(found, () => this.#unknown(name));
     return found.keep;
   }
 
-  /** Live elements of a layer, or of all. */
+  #unknown(name: string): string {
+    return `mask has no layer ${name}; it has ${this.names.join(', ')}`;
+  }
+
+  /** Live elements of a layer (an unknown name is refused), or of all. */
   kept(name?: string): number {
-    if (name !== undefined) return countOnes(this.get(name));
-    return this.names.reduce((n, layer) => n + countOnes(this.get(layer)), 0);
+    if (name === undefined) return this.names.reduce((n, layer) => n + this.kept(layer), 0);
+    const count = this.#kept.get(name);
+    check(count !== undefined, () => this.#unknown(name));
+    return count;
   }
 
   /** Elements of a layer, or of all. */

@@ -67,7 +67,7 @@ export abstract class MaskedSparsifier implements Sparsifier {
   }
 
   setMask(mask: Mask): void {
-    for (const [name, parameter] of this.#names) parameter.set(Float32Array.from(mask.get(name)));
+    for (const [name, parameter] of this.#names) parameter.set(new Float32Array(mask.get(name)));
     this.#mask = mask;
   }
 

@@ -1,6 +1,6 @@
 import { check, GossamerError } from '../errors.ts';
 import type { Node, Spec } from '../graph.ts';
-import { type Emission, part } from '../operator.ts';
+import { type Emission, partIndex } from '../operator.ts';
 import { realize } from '../realize.ts';
 import type { Tensor } from '../tensor.ts';
 import { type Outputs, type Traced, traceGraph } from '../trace.ts';
@@ -68,8 +68,9 @@ export async function exportOnnx(
       continue;
     }
     const args = node.inputs.map(i => values.get(i)!);
-    if ((node.op as unknown) === part) {
-      values.set(node, args[0][(node.attributes as { index: number }).index]);
+    const index = partIndex(node);
+    if (index !== undefined) {
+      values.set(node, args[0][index]);
       continue;
     }
     check(node.op.emit, () => `exportOnnx: ${node.op.name} runs on the host only and has no ONNX form`);
