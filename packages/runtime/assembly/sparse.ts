@@ -1,1 +1,76 @@
-export {};
+// Products of sparse weights and dense activations. Packs and tiles are described in `sparse-sweep.ts`.
+import { share } from './common';
+import { BLOCKS, sparseShare } from './sparse-sweep';
+import { sweepTile } from './sparse-tiles';
+
+/** Most vectors of a tile of a kind. */
+// @ts-ignore: decorator
+@inline
+function tileVectors(kind: i32): i32 {
+  return kind === BLOCKS ? 6 : 8;
+}
+
+/**
+ * y = clamp(W · x + bias + residual) for `batch` images of x [cols, pixels], y and residual (0: none) [rows, pixels];
+ * images are xBatch and yBatch bytes apart. A tile of x is first copied to `panel` (cols rows of `stride` bytes for each
+ * thread), where nothing straddles a cache line or page, whatever the number of pixels; deltas count in these rows.
+ * `wide` (stride 192 instead of 128) asks for tiles that pay when the engine joins pairs of vectors to 256 bits.
+ */
+export function sparseProduct(
+  kind: i32,
+  wide: i32,
+  pack: usize,
+  blocks: i32,
+  x: usize,
+  y: usize,
+  residual: usize,
+  cols: i32,
+  pixels: i32,
+  batch: i32,
+  xBatch: usize,
+  yBatch: usize,
+  panel: usize,
+  stride: usize,
+  lo: f32,
+  hi: f32,
+  thread: i32,
+  threads: i32,
+): void {
+  const pitch = <usize>pixels << 2;
+  const vectors = (pixels + 3) >> 2;
+  const full = wide && kind === BLOCKS ? pixels / 48 : 0;
+  const rest = vectors - full * 12;
+  const most = tileVectors(kind);
+  const parts = (rest + most - 1) / most;
+  const tiles = full + parts;
+  const work = tiles * batch;
+  const byTile = work >= 8 * threads || work % threads === 0;
+  const begin = byTile ? share(work, 1, thread, threads) : 0;
+  const stop = byTile ? share(work, 1, thread + 1, threads) : work;
+  const first = byTile ? 0 : sparseShare(pack, blocks, thread, threads);
+  const end = byTile ? blocks : sparseShare(pack, blocks, thread + 1, threads);
+  panel += <usize>(thread * cols) * stride;
+  for (let item = begin; item < stop; ++item) {
+    const image = item / tiles;
+    const tile = item - image * tiles;
+    const part = tile - full;
+    const from = part < 0 ? tile * 12 : full * 12 + (rest * part) / parts;
+    const to = part < 0 ? from + 12 : full * 12 + (rest * (part + 1)) / parts;
+    const at = <usize>from << 4;
+    const lanes = pixels - ((to - 1) << 2);
+    fillPanel(panel, stride, x + <usize>image * xBatch + at, cols, pitch, to - from);
+    const target = <usize>image * yBatch + at;
+    const add = residual ? residual + target : 0;
+    sweepTile(to - from, kind, pack, first, end, panel, y + target, add, pitch, lanes < 4 ? lanes : 4, lo, hi);
+  }
+}
+
+/** Copies a tile of `vectors` vectors of every row of x to rows of `stride` bytes. */
+function fillPanel(panel: usize, stride: usize, x: usize, cols: i32, pitch: usize, vectors: i32): void {
+  const bytes = <usize>vectors << 4;
+  for (let col = 0; col < cols; ++col) {
+    for (let at: usize = 0; at < bytes; at += 16) v128.store(panel + at, v128.load(x + at));
+    panel += stride;
+    x += pitch;
+  }
+}

@@ -15,3 +15,11 @@ export function barrier(control: usize, threads: i32, spins: i32, sleep: i32): v
     if (++spin > spins && sleep != 0) atomic.wait<i32>(control + 4, epoch, 1000000);
   }
 }
+
+/** Returns when the i32 at `address` is no longer `seen`: spins, then sleeps. */
+export function awaitChange(address: usize, seen: i32, spins: i32): void {
+  let spin = 0;
+  while (atomic.load<i32>(address) == seen) {
+    if (++spin > spins) atomic.wait<i32>(address, seen, -1);
+  }
+}

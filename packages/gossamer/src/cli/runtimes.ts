@@ -8,6 +8,7 @@ import {
   sizeOf,
   type TypedArray,
 } from '@gossamer/tensor';
+import { InferenceSession as OwnSession, Tensor as OwnTensor, version as ownVersion } from '@gossamer/runtime';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
 
 /** The part of the ONNX Runtime packages that timing needs; both have it. */
@@ -17,9 +18,12 @@ interface Runtime {
   readonly env: { versions: Readonly<Record<string, string | undefined>>; wasm: { numThreads?: number } };
 }
 
+type External = 'onnxruntime-node' | 'onnxruntime-web';
+
 /** A way to run a model, with the runtime's own default optimisations. */
 export interface Engine {
-  readonly runtime: 'onnxruntime-node' | 'onnxruntime-web';
+  /** `gossamer, dense` is this project's runtime with its sparse kernels switched off. */
+  readonly runtime: 'gossamer' | 'gossamer, dense' | 'onnxruntime-node' | 'onnxruntime-web';
   readonly version: string;
   readonly threads: number;
   load(model: Uint8Array, feeds: Readonly<Record<string, NDArray>>): Promise<Loaded>;
@@ -32,29 +36,54 @@ export interface Loaded {
 }
 
 /**
- * The engines on this machine: onnxruntime-node for each number of threads, and onnxruntime-web (WebAssembly, as in a
- * browser) with the largest of them, since its number is fixed for the process.
+ * The engines on this machine: this project's runtime (sparse, and dense on one number of threads) and onnxruntime-node for
+ * each number of threads, and onnxruntime-web (WebAssembly, as in a browser) with the smallest of them, since its number
+ * is fixed for the process.
  */
 export async function engines(threads: readonly number[] = threadCounts()): Promise<Engine[]> {
   const node = await load('onnxruntime-node');
   const web = await load('onnxruntime-web').catch(() => undefined);
-  const most = Math.max(...threads);
-  if (web) web.env.wasm.numThreads = most;
+  const least = Math.min(...threads);
+  if (web) web.env.wasm.numThreads = least;
   return [
+    ...threads.map(n => own(n, 'auto')),
+    own(least, 'dense'),
     ...threads.map(n => engine('onnxruntime-node', node, n)),
-    ...(web ? [engine('onnxruntime-web', web, most)] : []),
+    ...(web ? [engine('onnxruntime-web', web, least)] : []),
   ];
 }
+
+/** This project's runtime. */
+const own = (threads: number, kernels: 'auto' | 'dense'): Engine => ({
+  runtime: kernels === 'auto' ? 'gossamer' : 'gossamer, dense',
+  version: ownVersion,
+  threads,
+  async load(model, feeds) {
+    const session = await OwnSession.create(model, { threads, kernels });
+    const inputs = Object.fromEntries(
+      Object.entries(feeds).map(([name, { dtype, data, shape }]) => [name, new OwnTensor(dtype, data, shape)]),
+    );
+    return {
+      async run() {
+        const outputs = await session.run(inputs);
+        return Object.fromEntries(
+          Object.entries(outputs).map(([name, t]) => [name, { shape: t.dims, data: t.data as TypedArray }]),
+        );
+      },
+      release: () => session.release(),
+    };
+  },
+});
 
 /** One, and all cores. */
 export const threadCounts = (): number[] => [...new Set([1, availableParallelism()])];
 
-async function load(name: Engine['runtime']): Promise<Runtime> {
+async function load(name: External): Promise<Runtime> {
   const module = (await import(name)) as Runtime & { default?: Runtime };
   return module.InferenceSession ? module : module.default!;
 }
 
-const engine = (runtime: Engine['runtime'], ort: Runtime, threads: number): Engine => ({
+const engine = (runtime: External, ort: Runtime, threads: number): Engine => ({
   runtime,
   version: ort.env.versions[runtime === 'onnxruntime-web' ? 'web' : 'node'] ?? 'unknown',
   threads,

@@ -28,7 +28,8 @@ export interface SparseValue {
 
 export interface ValueInfo {
   readonly name: string;
-  readonly type: DataType;
+  /** Always given for the inputs of a model; elsewhere undefined where the file says nothing. */
+  readonly type?: DataType;
   /** A number, or the name of a symbolic dimension ('' when unnamed); undefined when the file gives no shape. */
   readonly dims?: readonly (number | string)[];
 }

@@ -1,6 +1,7 @@
 /** What an operator is to the runtime: its attributes, its shape rule and its plain implementation, in one place. */
-import type { Attribute, Graph, Node } from '../load/graph.ts';
+
 import { RuntimeError } from '../errors.ts';
+import type { Attribute, Graph, Node } from '../load/graph.ts';
 import type { Info, Value } from '../values.ts';
 
 /** An input of a node; undefined when an optional input is omitted. */

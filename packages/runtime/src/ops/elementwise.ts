@@ -1,0 +1,434 @@
+/** Operators that map elements to elements: arithmetic, activations, comparisons, logic and bits, with broadcasting. */
+import type { Node } from '../load/graph.ts';
+import { arrayOf, type DataType, type Info, type NumericArray, sizeOf, type Value } from '../values.ts';
+import { isBig, isFloat, isInteger, scalarOf } from './access.ts';
+import { broadcastShapes, copyStrided, expandedStrides, forEachRow } from './broadcast.ts';
+import { narrow, room, widen } from './half.ts';
+import { need, roundEven, sigmoid, stridesOf } from './numeric.ts';
+import { fail, type Inputs, number, type Operator, type Operators, text } from './operator.ts';
+import { erf, gelu, geluTanh, pick, softplus, toBig } from './scalar.ts';
+
+/** A function of elements. Many bodies serve numbers and BigInts alike; `Unary` and `Binary` are typed by the former. */
+type Unary = (x: number) => number | boolean;
+type Binary = (x: number, y: number) => number | boolean;
+
+const big = (f: (...xs: bigint[]) => bigint) => f as unknown as Binary & Unary;
+
+/** The type's name, or an error when the operator does not take it. */
+function numeric(node: Node, value: Value): Exclude<DataType, 'string'> {
+  return value.type === 'string' ? fail(node, 'does not take strings') : value.type;
+}
+
+function sameTypes(node: Node, inputs: Inputs<Info>): void {
+  const types = inputs.flatMap(info => info?.type ?? []);
+  if (types.some(type => type !== types[0])) fail(node, `inputs have types ${types.join(' and ')}, expected one type`);
+}
+
+// Loops apart for float32, so that their accesses stay specialised whatever else a model computes.
+function mapFloat32(f: Unary, x: Float32Array, out: Float32Array): void {
+  for (let i = 0; i < x.length; i++) out[i] = f(x[i]) as number;
+}
+function mapAny(f: Unary, x: Float64Array, out: Float64Array): void {
+  for (let i = 0; i < x.length; i++) out[i] = f(x[i]) as number;
+}
+
+export function mapInto(f: Unary, x: NumericArray, out: NumericArray): void {
+  if (x instanceof Float32Array && out instanceof Float32Array) mapFloat32(f, x, out);
+  else mapAny(f, x as Float64Array, out as Float64Array);
+}
+
+type Row = (f: Binary, a: Float64Array, b: Float64Array, out: Float64Array, at: number, row: number[]) => void;
+
+const rowFloat32: Row = (f, a, b, out, at, [i, j, p, q, n]) => {
+  for (const end = at + n; at < end; at++, i += p, j += q) out[at] = f(a[i], b[j]) as number;
+};
+const rowAny: Row = (f, a, b, out, at, [i, j, p, q, n]) => {
+  for (const end = at + n; at < end; at++, i += p, j += q) out[at] = f(a[i], b[j]) as number;
+};
+
+/** out = f(a, b) over the shape `dims`; `a` and `b` of shapes that expand to it. */
+export function zip(
+  f: Binary,
+  a: ArrayLike<unknown>,
+  aDims: readonly number[],
+  b: ArrayLike<unknown>,
+  bDims: readonly number[],
+  out: NumericArray,
+  dims: readonly number[],
+): void {
+  const float32 = a instanceof Float32Array && b instanceof Float32Array && out instanceof Float32Array;
+  const row = float32 ? rowFloat32 : rowAny;
+  let at = 0;
+  forEachRow(dims, [expandedStrides(aDims, dims), expandedStrides(bDims, dims)], ([i, j], [p, q], n) => {
+    row(f, a as Float64Array, b as Float64Array, out as Float64Array, at, [i, j, p, q, n]);
+    at += n;
+  });
+}
+
+/** Elements as a function of the input's type; undefined refuses the type. */
+type ByType<F> = (type: DataType, node: Node) => F | undefined;
+
+function unary(byType: ByType<Unary>, attributes: readonly string[] = [], out?: DataType): Operator {
+  return {
+    attributes,
+    infer: (node, inputs) => [{ type: out ?? need(node, inputs, 0).type, dims: need(node, inputs, 0).dims }],
+    run(node, inputs) {
+      const x = need(node, inputs, 0);
+      const f = byType(x.type, node) ?? fail(node, `does not take ${x.type}`);
+      const type = out ?? numeric(node, x);
+      const result = room(type as 'float32', sizeOf(x.dims));
+      mapInto(f, widen(x), result);
+      return [narrow(type, x.dims, result)];
+    },
+  };
+}
+
+const floats = (f: Unary, attributes?: readonly string[]): Operator =>
+  unary(type => (isFloat(type) ? f : undefined), attributes);
+
+/** An activation of floats whose function depends on attributes. */
+const activation = (make: (node: Node) => Unary, ...attributes: string[]): Operator =>
+  unary((type, node) => (isFloat(type) ? make(node) : undefined), attributes);
+
+/** A function of floats and integers; `bigs` where BigInts need another body. */
+const numbersAndBigs = (f: Unary, bigs: Unary = f): Operator =>
+  unary(type => (type === 'bool' || type === 'string' ? undefined : isBig(type) ? bigs : f));
+
+/**
+ * Before version 7 the second operand was placed at `axis` (PRelu's slope at the channels) and the axes behind it repeated it:
+ * dimensions of 1 say the same to the broadcasting of today.
+ */
+function placed<T extends Info>(node: Node, inputs: Inputs<T>): Inputs<T> {
+  const [a, b] = inputs;
+  if (node.version >= 7 || !a || !b) return inputs;
+  const axis = number(node, 'axis') ?? (node.op === 'PRelu' && sizeOf(b.dims) > 1 ? 1 : undefined);
+  if (axis === undefined) return inputs;
+  const behind = a.dims.length - b.dims.length - (axis < 0 ? axis + a.dims.length : axis);
+  return behind > 0 ? [a, { ...b, dims: [...b.dims, ...new Array<number>(behind).fill(1)] }] : inputs;
+}
+
+function binary(byType: ByType<Binary>, attributes: readonly string[] = [], out?: DataType): Operator {
+  const infer = (node: Node, inputs: Inputs<Info>): Info[] => {
+    const [a, b] = placed(node, [need(node, inputs, 0), need(node, inputs, 1)]) as [Info, Info];
+    sameTypes(node, inputs);
+    return [{ type: out ?? a.type, dims: broadcastShapes(node, [a.dims, b.dims]) }];
+  };
+  return {
+    attributes: [...attributes, 'axis', 'broadcast'],
+    infer,
+    run(node, inputs) {
+      const [{ type, dims }] = infer(node, inputs);
+      const [a, b] = placed(node, inputs) as [Value, Value];
+      const f = byType(a.type, node) ?? fail(node, `does not take ${a.type}`);
+      const result = room(type as 'float32', sizeOf(dims));
+      zip(f, widen(a), a.dims, widen(b), b.dims, result, dims);
+      return [narrow(type, dims, result)];
+    },
+  };
+}
+
+const arithmetic = (f: Binary, bigs: Binary = f, int32: Binary = f): Operator =>
+  binary(type =>
+    type === 'bool' || type === 'string' ? undefined : isBig(type) ? bigs : type.endsWith('int32') ? int32 : f,
+  );
+
+const comparison = (f: (x: unknown, y: unknown) => boolean, any = false): Operator =>
+  binary(type => (any || (type !== 'string' && type !== 'bool') ? (f as Binary) : undefined), [], 'bool');
+
+const logic = (f: Binary): Operator => binary(type => (type === 'bool' ? f : undefined));
+
+const bitwise = (f: Binary): Operator => binary(type => (isInteger(type) ? f : undefined));
+
+/** Sum, Max, Min and Mean: any number of inputs. */
+function variadic(byType: ByType<Binary>, mean = false): Operator {
+  const infer = (node: Node, inputs: Inputs<Info>): Info[] => {
+    sameTypes(node, inputs);
+    const all = inputs.map((_, i) => need(node, inputs, i));
+    return [
+      {
+        type: need(node, inputs, 0).type,
+        dims: broadcastShapes(
+          node,
+          all.map(info => info.dims),
+        ),
+      },
+    ];
+  };
+  return {
+    attributes: [],
+    infer,
+    run(node, inputs) {
+      const [{ dims }] = infer(node, inputs);
+      const type = numeric(node, inputs[0]!);
+      const f = byType(type, node) ?? fail(node, `does not take ${type}`);
+      let [sum, sumDims] = [widen(inputs[0]!), inputs[0]!.dims];
+      for (const value of inputs.slice(1) as Value[]) {
+        const next = room(type, sizeOf(dims));
+        zip(f, sum, sumDims, widen(value), value.dims, next, dims);
+        [sum, sumDims] = [next, dims];
+      }
+      const count = inputs.length;
+      if (mean) mapInto(x => x / count, sum, (sum = room(type, sum.length)));
+      return [narrow(type, dims, sum)];
+    },
+  };
+}
+
+const nonBool: (f: Binary, bigs?: Binary) => ByType<Binary> =
+  (f, bigs = f) =>
+  type =>
+    type === 'bool' || type === 'string' ? undefined : isBig(type) ? bigs : f;
+
+// ---- integer arithmetic ----
+
+/** Remainder with the divisor's sign, as Python's. Also of BigInts. */
+const floorMod: Binary = (x, y) => {
+  const r = x % y;
+  return r && r < 0 !== y < 0 ? r + y : r;
+};
+/** BigInts throw on division by zero where typed arrays store 0. */
+const guarded = (f: Binary): Binary =>
+  big((x, y) => (y ? (f as unknown as (a: bigint, b: bigint) => bigint)(x, y) : 0n));
+
+/** Integer power that wraps in 32 bits; a negative exponent truncates 1/xⁿ. */
+function power32(x: number, y: number): number {
+  if (y < 0) return Math.trunc(x ** y);
+  let out = 1;
+  for (; y > 0; y = Math.floor(y / 2), x = Math.imul(x, x)) if (y % 2) out = Math.imul(out, x);
+  return out;
+}
+
+function power64(x: bigint, y: bigint): bigint {
+  if (y < 0n) return x === 1n ? 1n : x === -1n ? (y % 2n ? -1n : 1n) : 0n;
+  let out = 1n;
+  for (; y > 0n; y >>= 1n, x = BigInt.asIntN(64, x * x)) if (y & 1n) out = BigInt.asIntN(64, out * x);
+  return out;
+}
+
+const pow: Operator = {
+  attributes: ['axis', 'broadcast'],
+  infer(node, inputs) {
+    const [x, y] = placed(node, [need(node, inputs, 0), need(node, inputs, 1)]) as [Info, Info];
+    return [{ type: x.type, dims: broadcastShapes(node, [x.dims, y.dims]) }];
+  },
+  run(node, inputs) {
+    const [{ dims }] = pow.infer!(node, inputs);
+    const [x, y] = placed(node, inputs) as [Value, Value];
+    const type = numeric(node, x);
+    const whole = isInteger(x.type) && isInteger(y.type);
+    const [base, exponent] = [widen(x), widen(y)];
+    const result = room(type, sizeOf(dims));
+    let f: Binary = (a, b) => (Math.abs(a) === 1 && !Number.isFinite(b) && !Number.isNaN(b) ? 1 : a ** b);
+    if (isBig(x.type)) {
+      f = whole ? big((a, b) => power64(a, BigInt(b))) : big((a, b) => toBig(Number(a) ** Number(b)));
+    } else if (isBig(y.type)) {
+      const g = whole ? power32 : f;
+      f = (a, b) => g(a, Number(b));
+    } else if (whole) f = power32;
+    zip(f, base, x.dims, exponent, y.dims, result, dims);
+    return [narrow(type, dims, result)];
+  },
+};
+
+/** Shifts of unsigned integers; shifting by the width or more gives 0. */
+const bitShift = binary(
+  (type, node) => {
+    if (!type.startsWith('uint')) return undefined;
+    const left = text(node, 'direction') === 'LEFT';
+    if (isBig(type)) return big(left ? (x, y) => (y > 63n ? 0n : x << y) : (x, y) => x >> y);
+    return left ? (x, y) => (y > 31 ? 0 : x << y) : (x, y) => (y > 31 ? 0 : x >>> y);
+  },
+  ['direction'],
+);
+
+// ---- operators with a form of their own ----
+
+const clip: Operator = {
+  attributes: ['min', 'max'],
+  infer: (node, inputs) => [{ type: need(node, inputs, 0).type, dims: need(node, inputs, 0).dims }],
+  run(node, inputs) {
+    const x = need(node, inputs, 0);
+    const type = numeric(node, x);
+    const bound = (name: string, i: number): number | undefined => {
+      if (node.version < 11) return number(node, name);
+      const value = inputs[i];
+      if (value && sizeOf(value.dims) !== 1) fail(node, `${name} has shape [${value.dims}], expected a scalar`);
+      return scalarOf(value && { ...value, data: widen(value) }) as number | undefined;
+    };
+    const [low, high] = [bound('min', 1), bound('max', 2)];
+    // NaN stays NaN, and `high` wins when the bounds cross.
+    const f: Unary = v => {
+      const raised = low !== undefined && v < low ? low : v;
+      return high !== undefined && raised > high ? high : raised;
+    };
+    const result = room(type, sizeOf(x.dims));
+    mapInto(f, widen(x), result);
+    return [narrow(type, x.dims, result)];
+  },
+};
+
+const where: Operator = {
+  attributes: [],
+  infer(node, inputs) {
+    const all = [0, 1, 2].map(i => need(node, inputs, i));
+    if (all[0].type !== 'bool') fail(node, `the condition is ${all[0].type}, expected bool`);
+    sameTypes(node, all.slice(1));
+    return [
+      {
+        type: all[1].type,
+        dims: broadcastShapes(
+          node,
+          all.map(info => info.dims),
+        ),
+      },
+    ];
+  },
+  run(node, inputs) {
+    const [{ type, dims }] = where.infer!(node, inputs);
+    const [condition, x, y] = inputs as [Value, Value, Value];
+    const size = sizeOf(dims);
+    const data = type === 'string' ? new Array<string>(size) : new (arrayOf(type))(size);
+    const to = { data, strides: stridesOf(dims) };
+    copyStrided(type, dims, { data: y.data, strides: expandedStrides(y.dims, dims) }, to);
+    const [out, from] = [data as unknown[], x.data as readonly unknown[]];
+    const chosen = condition.data as Uint8Array;
+    let at = 0;
+    forEachRow(dims, [expandedStrides(condition.dims, dims), expandedStrides(x.dims, dims)], ([i, j], [p, q], n) => {
+      for (const end = at + n; at < end; at++, i += p, j += q) if (chosen[i]) out[at] = from[j];
+    });
+    return [{ type, dims, data }];
+  },
+};
+
+const isInf = unary(
+  (type, node) => {
+    const low = number(node, 'detect_negative', 1) ? -Infinity : Infinity;
+    const high = number(node, 'detect_positive', 1) ? Infinity : -Infinity;
+    if (!isFloat(type)) return undefined;
+    if (low > high) return () => false;
+    return x => x === low || x === high;
+  },
+  ['detect_negative', 'detect_positive'],
+  'bool',
+);
+
+const hard = (alpha: number, beta: number) => (x: number) => Math.max(0, Math.min(1, alpha * x + beta));
+
+export const elementwiseOperators: Operators = {
+  // arithmetic
+  Add: arithmetic((x, y) => x + y),
+  Sub: arithmetic((x, y) => x - y),
+  Mul: arithmetic((x, y) => x * y, undefined, Math.imul),
+  Div: arithmetic(
+    (x, y) => x / y,
+    guarded((x, y) => x / y),
+  ),
+  Mod: binary(
+    (type, node) => {
+      const f: Binary = number(node, 'fmod', 0) ? (x, y) => x % y : floorMod;
+      return nonBool(f, guarded(f))(type, node);
+    },
+    ['fmod'],
+  ),
+  Pow: pow,
+  PRelu: binary(type => (type === 'bool' || type === 'string' ? undefined : (x, y) => (x < 0 ? x * y : x))),
+  Sum: variadic(nonBool((x, y) => x + y)),
+  Mean: variadic(type => (isFloat(type) ? (x, y) => x + y : undefined), true),
+  Max: variadic(
+    nonBool(
+      Math.max,
+      pick((x, y) => x > y),
+    ),
+  ),
+  Min: variadic(
+    nonBool(
+      Math.min,
+      pick((x, y) => x < y),
+    ),
+  ),
+  Abs: numbersAndBigs(Math.abs, x => (x < 0 ? -x : x)),
+  Neg: numbersAndBigs(x => -x),
+  Sign: numbersAndBigs(
+    Math.sign,
+    big(x => (x > 0n ? 1n : x < 0n ? -1n : 0n)),
+  ),
+  Relu: numbersAndBigs(
+    x => Math.max(x, 0),
+    big(x => (x < 0n ? 0n : x)),
+  ),
+  Clip: clip,
+  Where: where,
+  // comparisons, logic, bits
+  Equal: comparison((x, y) => x === y, true),
+  Greater: comparison((x, y) => (x as number) > (y as number)),
+  GreaterOrEqual: comparison((x, y) => (x as number) >= (y as number)),
+  Less: comparison((x, y) => (x as number) < (y as number)),
+  LessOrEqual: comparison((x, y) => (x as number) <= (y as number)),
+  And: logic((x, y) => x & y),
+  Or: logic((x, y) => x | y),
+  Xor: logic((x, y) => x ^ y),
+  Not: unary(type => (type === 'bool' ? x => !x : undefined)),
+  BitwiseAnd: bitwise((x, y) => x & y),
+  BitwiseOr: bitwise((x, y) => x | y),
+  BitwiseXor: bitwise((x, y) => x ^ y),
+  BitwiseNot: unary(type => (isInteger(type) ? x => ~x : undefined)),
+  BitShift: bitShift,
+  IsNaN: unary(type => (isFloat(type) ? Number.isNaN : undefined), [], 'bool'),
+  IsInf: isInf,
+  // functions
+  ...Object.fromEntries(
+    (
+      'Acos Acosh Asin Asinh Atan Atanh Cos Cosh Sin Sinh Tan Tanh Ceil Floor Exp Log Sqrt'.split(' ') as Capitalize<
+        'acos' | 'exp'
+      >[]
+    ).map(name => [name, floats(Math[name.toLowerCase() as 'acos' | 'exp'])]),
+  ),
+  Round: floats(roundEven),
+  Reciprocal: floats(x => 1 / x),
+  Erf: floats(erf),
+  Sigmoid: floats(sigmoid),
+  Softplus: floats(softplus),
+  Softsign: floats(x => x / (1 + Math.abs(x))),
+  Mish: floats(x => x * Math.tanh(softplus(x))),
+  HardSwish: floats(x => x * hard(1 / 6, 0.5)(x)),
+  HardSigmoid: activation(node => hard(number(node, 'alpha', 0.2), number(node, 'beta', 0.5)), 'alpha', 'beta'),
+  LeakyRelu: activation(node => {
+    const alpha = number(node, 'alpha', 0.01);
+    return x => (x < 0 ? alpha * x : x);
+  }, 'alpha'),
+  ThresholdedRelu: activation(node => {
+    const alpha = number(node, 'alpha', 1);
+    return x => (x > alpha ? x : 0);
+  }, 'alpha'),
+  Elu: activation(node => {
+    const alpha = number(node, 'alpha', 1);
+    return x => (x < 0 ? alpha * Math.expm1(x) : x);
+  }, 'alpha'),
+  Celu: activation(node => {
+    const alpha = number(node, 'alpha', 1);
+    return x => (x < 0 ? alpha * Math.expm1(x / alpha) : x);
+  }, 'alpha'),
+  Selu: activation(
+    node => {
+      const alpha = number(node, 'alpha', 1.6732631921768188);
+      const gamma = number(node, 'gamma', 1.0507010221481323);
+      return x => gamma * (x > 0 ? x : alpha * Math.expm1(x));
+    },
+    'alpha',
+    'gamma',
+  ),
+  Gelu: activation(node => (text(node, 'approximate', 'none') === 'tanh' ? geluTanh : gelu), 'approximate'),
+  Swish: activation(node => {
+    const alpha = number(node, 'alpha', 1);
+    return x => x * sigmoid(alpha * x);
+  }, 'alpha'),
+  Shrink: unary(
+    (type, node) => {
+      const [lambda, bias] = [number(node, 'lambd', 0.5), number(node, 'bias', 0)];
+      const f = (x: number) => (x < -lambda ? x + bias : x > lambda ? x - bias : 0);
+      if (isBig(type)) return big(x => toBig(f(Number(x))));
+      return type === 'bool' || type === 'string' ? undefined : f;
+    },
+    ['bias', 'lambd'],
+  ),
+};
