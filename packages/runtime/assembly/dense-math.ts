@@ -11,7 +11,7 @@ export function splat(value: f32): v128 {
 export function exp4(x: v128): v128 {
   x = f32x4.pmin(f32x4.pmax(x, splat(-105)), splat(89));
   const n = f32x4.nearest(f32x4.mul(x, splat(1.44269504)));
-  const r = madd(n, splat(1.42860677e-6), madd(n, splat(-0.693145752), x));
+  const r = madd(n, splat(2.12194440e-4), madd(n, splat(-0.693359375), x));
   let p = madd(splat(1.9875691e-4), r, splat(1.3981999507e-3));
   p = madd(p, r, splat(8.3334519073e-3));
   p = madd(p, r, splat(4.1665795894e-2));

@@ -59,10 +59,14 @@ export function checkGraph(graph: Graph, outer: Outer = () => false, where = 'gr
 const isGraph = (value: unknown): value is Graph => typeof value === 'object' && value !== null && 'nodes' in value;
 
 /** Names and graphs of the attributes that hold graphs. */
-const nestedGraphs = (node: Node): [string, Graph | Graph[]][] =>
-  Object.entries(node.attributes).filter((entry): entry is [string, Graph | Graph[]] =>
-    isGraph(Array.isArray(entry[1]) ? entry[1][0] : entry[1]),
-  );
+function nestedGraphs({ attributes }: Node): [name: string, Graph | Graph[]][] {
+  const nested: [string, Graph | Graph[]][] = [];
+  for (const name in attributes) {
+    const value = attributes[name];
+    if (isGraph(Array.isArray(value) ? value[0] : value)) nested.push([name, value as Graph | Graph[]]);
+  }
+  return nested;
+}
 
 function checkAttributes(node: Node, known: Outer, title: string, depth: number): Node {
   const nested = nestedGraphs(node);
@@ -76,9 +80,11 @@ function checkAttributes(node: Node, known: Outer, title: string, depth: number)
 }
 
 /** Every name that a node reads: its inputs, and what its graphs take from outside. */
-function uses(node: Node, depth: number): string[] {
-  const names = node.inputs.filter(name => name !== '');
-  for (const [, value] of nestedGraphs(node)) {
+function uses(node: Node, depth: number): readonly string[] {
+  const nested = nestedGraphs(node);
+  if (nested.length === 0) return node.inputs;
+  const names = [...node.inputs];
+  for (const [, value] of nested) {
     for (const graph of [value].flat()) for (const name of freeNames(graph, deeper(depth))) names.push(name);
   }
   return names;
@@ -88,7 +94,7 @@ function freeNames(graph: Graph, depth: number): Set<string> {
   const own = new Set([...graph.inputs.map(({ name }) => name), ...graph.initializers.keys()]);
   for (const node of graph.nodes) for (const name of node.outputs) own.add(name);
   const free = new Set<string>();
-  for (const node of graph.nodes) for (const name of uses(node, depth)) if (!own.has(name)) free.add(name);
+  for (const node of graph.nodes) for (const name of uses(node, depth)) if (name !== '' && !own.has(name)) free.add(name);
   for (const { name } of graph.outputs) if (!own.has(name)) free.add(name);
   return free;
 }
@@ -97,14 +103,16 @@ function freeNames(graph: Graph, depth: number): Set<string> {
 function sortNodes(nodes: readonly Node[], depth: number): readonly Node[] {
   const producers = new Map<string, number>();
   nodes.forEach((node, i) => {
-    for (const name of node.outputs) if (!producers.has(name)) producers.set(name, i);
+    for (const name of node.outputs) if (name !== '' && !producers.has(name)) producers.set(name, i);
   });
+  const isInPlace = (node: Node, i: number): boolean =>
+    uses(node, depth).every(name => (producers.get(name) ?? -1) < i);
+  if (nodes.every(isInPlace)) return nodes;
   const needs = nodes.map(node =>
     uses(node, depth)
       .map(name => producers.get(name))
       .filter(i => i !== undefined),
   );
-  if (needs.every((list, i) => list.every(producer => producer < i))) return nodes;
 
   // Depth first with a stack of its own: a chain of a million nodes must not overflow the call stack.
   const NEW = 0;

@@ -7,6 +7,7 @@ import {
   ints,
   onnxModel,
   onnxNode,
+  type OnnxFunction,
   onnxValue,
   string,
   strings,
@@ -52,7 +53,7 @@ function seeds(): Record<string, Uint8Array> {
       onnxNode('If', ['t'], ['y'], { then_branch: graphAttribute(branch), else_branch: graphAttribute(branch) }),
     ],
   };
-  const functions = [
+  const functions: OnnxFunction[] = [
     {
       name: 'F',
       domain: 'f',
@@ -60,7 +61,7 @@ function seeds(): Record<string, Uint8Array> {
       outputs: ['c'],
       attributes: ['k'],
       defaults: { m: intAttribute(1) },
-      opsets: { '': 17, f: 1 } as Record<string, number>,
+      opsets: { '': 17, f: 1 },
       nodes: [
         onnxNode('Scale', ['a'], ['t'], { k: { type: 'reference' as const, of: 'int' as const, value: 'k' } }),
         onnxNode('G', ['t'], ['c'], {}, { domain: 'f' }),

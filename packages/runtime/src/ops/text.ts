@@ -3,7 +3,7 @@
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { broadcastShapes } from './broadcast.ts';
-import { zip } from './elementwise.ts';
+import { zip } from './elements.ts';
 import { need } from './numeric.ts';
 import { fail, type Inputs, number, numbers, type Operator, type Operators, text, texts } from './operator.ts';
 

@@ -1,6 +1,12 @@
-/** Which kernels compute a node. */
+/** Which kernels compute a node: every lowering emits steps, or returns false and leaves the node to the plain operator. */
+import { binary, type Binary, unary, type Unary } from '../kernels/elementwise.ts';
 import type { Build } from '../kernels/module.ts';
+import { number } from '../ops/operator.ts';
+import { sizeOf } from '../values.ts';
 import type { Lowering, Lowerings } from './builder.ts';
+import { chooser } from './choose.ts';
+import { FUSED } from './fused.ts';
+import { conv, linear } from './products.ts';
 
 export type KernelChoice = 'auto' | 'dense' | 'csr' | 'block' | 'plain';
 
@@ -10,21 +16,97 @@ export interface LoweringOptions {
   readonly backend: 'wasm' | 'webgpu';
 }
 
+type Lower = (l: Lowering) => boolean;
+
+const isFloat = (l: Lowering, ...inputs: number[]): boolean =>
+  inputs.every(i => l.inputs[i]?.type === 'float32') && l.outputs[0].type === 'float32';
+
 /** Output 0 has the elements of input 0 in the same order: costs nothing. */
-function same(l: Lowering): boolean {
+const same: Lower = l => {
   if (l.inputs[0]!.type === 'string' || l.outputs.slice(1).some(Boolean)) return false;
   l.alias(0);
   return true;
-}
-
-const aliases: Lowerings = {
-  Reshape: same,
-  Flatten: same,
-  Squeeze: same,
-  Unsqueeze: same,
-  Identity: same,
 };
 
-export async function createLowerings(_options: LoweringOptions): Promise<Lowerings> {
-  return aliases;
+/** y = f(x), in x's memory where nothing else needs it. */
+const one =
+  (name: Unary, parameters: (l: Lowering) => { alpha?: number; beta?: number } | undefined = () => ({})): Lower =>
+  l => {
+    const given = isFloat(l, 0) ? parameters(l) : undefined;
+    if (!given) return false;
+    const x = l.x(0);
+    unary(l.emitter, name, { x, y: l.reuse(0), size: sizeOf(l.outputs[0].dims), ...given });
+    return true;
+  };
+
+const two =
+  (name: Binary): Lower =>
+  l => {
+    if (l.inputs.length !== 2 || !isFloat(l, 0, 1)) return false;
+    const [a, b] = [l.x(0), l.x(1)];
+    const y = [l.reuse(0), l.reuse(1)][1];
+    binary(l.emitter, name, { a, b, y, aDims: l.inputs[0]!.dims, bDims: l.inputs[1]!.dims, yDims: l.outputs[0].dims });
+    return true;
+  };
+
+/** Bounds of Clip: attributes, or inputs that are constant. */
+function bounds(l: Lowering): { alpha: number; beta: number } | undefined {
+  const bound = (i: number, name: string, fallback: number) =>
+    l.inputs[i] ? (l.inputs[i].value?.data[0] as number | undefined) : number(l.node, name, fallback);
+  const [alpha, beta] = [bound(1, 'min', -Infinity), bound(2, 'max', Infinity)];
+  return alpha === undefined || beta === undefined ? undefined : { alpha, beta: Math.max(alpha, Number.NEGATIVE_INFINITY) };
+}
+
+const attributes =
+  (alpha: number, beta = 1) =>
+  (l: Lowering) => ({ alpha: number(l.node, 'alpha', alpha), beta: number(l.node, 'beta', number(l.node, 'gamma', beta)) });
+
+const elementwise: Record<string, Lower> = {
+  Relu: one('relu'),
+  Clip: one('clip', bounds),
+  LeakyRelu: one('leakyRelu', attributes(0.01)),
+  Sigmoid: one('sigmoid'),
+  HardSigmoid: one('hardSigmoid', attributes(0.2, 0.5)),
+  HardSwish: one('hardSwish'),
+  Tanh: one('tanh'),
+  Exp: one('exp'),
+  Log: one('log'),
+  Sqrt: one('sqrt'),
+  Reciprocal: one('reciprocal'),
+  Neg: one('neg'),
+  Abs: one('abs'),
+  Floor: one('floor'),
+  Ceil: one('ceil'),
+  Round: one('round'),
+  Erf: one('erf'),
+  Gelu: l => (l.node.attributes.approximate === 'tanh' ? one('geluTanh') : one('gelu'))(l),
+  Elu: one('elu', attributes(1)),
+  Selu: one('elu', attributes(1.67326319217681884765625, 1.05070102214813232421875)),
+  Softplus: one('softplus'),
+  Softsign: one('softsign'),
+  Mish: one('mish'),
+  Celu: one('celu', attributes(1)),
+  ThresholdedRelu: one('thresholdedRelu', attributes(1)),
+  [`${FUSED}:Silu`]: one('silu', () => ({ alpha: 1 })),
+  Add: two('add'),
+  Sub: two('sub'),
+  Mul: two('mul'),
+  Div: two('div'),
+  Min: two('min'),
+  Max: two('max'),
+  PRelu: two('prelu'),
+};
+
+export async function createLowerings({ kernels }: LoweringOptions): Promise<Lowerings> {
+  const choose = chooser(kernels);
+  return {
+    ...Object.fromEntries(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'].map(op => [op, same])),
+    ...elementwise,
+    Conv: conv(choose),
+    [`${FUSED}:Conv`]: conv(choose),
+    MatMul: linear(choose),
+    Gemm: linear(choose),
+    [`${FUSED}:MatMul`]: linear(choose),
+    [`${FUSED}:Gemm`]: linear(choose),
+  };
 }

@@ -1,0 +1,165 @@
+/** Products with constant weights: which kernel computes them, and its steps. */
+import { convolution, type Geometry } from '../kernels/dense-convolution.ts';
+import { gemm } from '../kernels/dense.ts';
+import { detect, type Pattern } from '../kernels/pattern.ts';
+import { sparseProduct } from '../kernels/sparse.ts';
+import { number } from '../ops/operator.ts';
+import { resolveWindow } from '../ops/window.ts';
+import { sizeOf } from '../values.ts';
+import type { Lowering } from './builder.ts';
+import type { Chooser, Work } from './choose.ts';
+
+const same = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((d, i) => d === b[i]);
+
+const limits = ({ node }: Lowering): { lo: number; hi: number } => ({
+  lo: (node.attributes.lo as number | undefined) ?? Number.NEGATIVE_INFINITY,
+  hi: (node.attributes.hi as number | undefined) ?? Number.POSITIVE_INFINITY,
+});
+
+const allFloat = (l: Lowering): boolean => [...l.inputs, ...l.outputs].every(info => !info || info.type === 'float32');
+
+/** Writes down what the node costs. */
+function account(l: Lowering, work: Work, kernel: string, done: number, bytes: number): void {
+  const flops = 2 * work.uses * work.rows * work.cols;
+  Object.assign(l.report, {
+    kernel,
+    density: work.density,
+    flops: Math.round(flops * done),
+    skipped: Math.round(flops * (1 - done)),
+    weightBytes: bytes,
+  });
+}
+
+/** Conv with constant weights, alone or with a fused residual and clamp. */
+export const conv =
+  (choose: Chooser) =>
+  (l: Lowering): boolean => {
+    const [x, w, , residual] = l.inputs;
+    const weight = l.weight(1);
+    const bias = l.weight(2);
+    const [out] = l.outputs;
+    const rank = x!.dims.length;
+    if (!weight || !allFloat(l) || (rank !== 3 && rank !== 4) || (l.inputs[2] && !bias)) return false;
+    if (residual && !same(residual.dims, out.dims)) return false;
+    // A 1-D convolution is one of height 1.
+    const flat = rank === 3;
+    const window = resolveWindow(l.node, x!.dims.slice(2), w!.dims.slice(2));
+    const two = <T>(values: readonly T[], first: T): [T, T] => (flat ? [first, values[0]] : [values[0], values[1]]);
+    const pads = flat ? [0, window.pads[0], 0, window.pads[1]] : window.pads;
+    const [height, width] = two(x!.dims.slice(2), 1);
+    const [outHeight, outWidth] = two(out.dims.slice(2), 1);
+    const [batch, channels] = x!.dims;
+    const outChannels = w!.dims[0];
+    const groups = number(l.node, 'group', 1);
+    const geometry: Geometry = {
+      batch,
+      channels,
+      height,
+      width,
+      outChannels,
+      kernel: two(window.kernel, 1),
+      strides: two(window.strides, 1),
+      dilations: two(window.dilations, 1),
+      pads: pads as [number, number, number, number],
+      outHeight,
+      outWidth,
+      groups,
+    };
+    const cols = sizeOf(w!.dims.slice(1));
+    const unit = geometry.kernel.every(k => k === 1) && geometry.strides.every(s => s === 1) && pads.every(p => p === 0) && groups === 1;
+    const matrix = { weight: weight.data, rows: outChannels, cols, rowStride: cols, colStride: 1, bias: bias?.data };
+    const found = detect(matrix);
+    const work: Work = {
+      kind: unit ? 'pixels' : groups === channels && groups > 1 ? 'depthwise' : 'window',
+      rows: outChannels,
+      cols,
+      uses: batch * outHeight * outWidth,
+      density: found.density,
+      nonzeros: found.nonzeros,
+    };
+    const { lo, hi } = limits(l);
+    const maps = { x: l.x(0), y: l.y(), residual: residual && l.x(3), lo, hi };
+    const pattern = choose(work, found.patterns);
+    const key = [weight.key, bias?.key].join('+');
+    if (pattern && unit) {
+      const { bytes } = sparseProduct(l.emitter, { ...matrix, pattern, key }, { ...maps, pixels: outHeight * outWidth, batch });
+      account(l, work, name(pattern), found.density, bytes);
+      return true;
+    }
+    convolution(l.emitter, { data: weight.data, key, bias: bias?.data }, geometry, maps);
+    account(l, work, work.kind === 'depthwise' ? 'depthwise' : 'dense', 1, weight.data.byteLength);
+    return true;
+  };
+
+/** `csr`, `block 4`, `2:4`: how reports name a sparse kernel. */
+export const name = (pattern: Pattern): string =>
+  pattern.kind === 'csr' ? 'csr' : pattern.kind === 'block' ? `block ${pattern.rows}×1` : `${pattern.n}:${pattern.m}`;
+
+/** x [.., m, k] times a matrix: MatMul and Gemm, alone or fused with bias, residual and clamp. */
+export const linear =
+  (choose: Chooser) =>
+  (l: Lowering): boolean => {
+    const [a, b, c, residual] = l.inputs;
+    const [out] = l.outputs;
+    const isGemm = l.node.op === 'Gemm';
+    if (!allFloat(l) || (residual && !same(residual.dims, out.dims))) return false;
+    const [transA, transB] = isGemm ? [number(l.node, 'transA', 0), number(l.node, 'transB', 0)] : [0, 0];
+    const alpha = isGemm ? number(l.node, 'alpha', 1) : 1;
+    const beta = isGemm ? number(l.node, 'beta', 1) : 1;
+    const weight = b!.dims.length === 2 ? l.weight(1) : undefined;
+    const n = out.dims.at(-1)!;
+    if (a!.dims.length < 2 || b!.dims.length < 2) return false;
+    // A bias along the columns; any other form of Gemm's C is left to the plain operator.
+    const bias = l.weight(2);
+    if (c && (sizeOf(c.dims) !== n || c.dims.at(-1) !== n || (c && beta !== 1 && c))) return false;
+    const { lo, hi } = limits(l);
+    if (weight && !transA) {
+      const k = a!.dims.at(-1)!;
+      const m = sizeOf(a!.dims) / k;
+      const [rowStride, colStride] = transB ? [k, 1] : [1, n];
+      const found = detect({ weight: weight.data, rows: n, cols: k, rowStride, colStride });
+      const work: Work = { kind: m === 1 ? 'vector' : 'tokens', rows: n, cols: k, uses: m, density: found.density, nonzeros: found.nonzeros };
+      choose(work, found.patterns);
+      gemm(l.emitter, {
+        m,
+        n,
+        k,
+        a: { at: l.x(0) },
+        b: { data: weight.data, key: weight.key, transposed: transB !== 0 },
+        c: { at: l.y() },
+        alpha,
+        columnBias: c && l.x(2),
+        residual: residual && { at: l.x(3) },
+        lo,
+        hi,
+      });
+      account(l, work, m === 1 ? 'dense vector' : 'dense', 1, weight.data.byteLength);
+      void bias;
+      return true;
+    }
+    // Two activations: one product for each item of the batch, whose strides must be uniform.
+    const [m, k] = transA ? [a!.dims.at(-1)!, a!.dims.at(-2)!] : [a!.dims.at(-2)!, a!.dims.at(-1)!];
+    const batch = sizeOf(out.dims.slice(0, -2));
+    const step = (dims: readonly number[]): number | undefined => {
+      const items = sizeOf(dims.slice(0, -2));
+      return items === batch ? dims.at(-1)! * dims.at(-2)! : items === 1 ? 0 : undefined;
+    };
+    const [aStep, bStep] = [step(a!.dims), step(b!.dims)];
+    if (aStep === undefined || bStep === undefined) return false;
+    gemm(l.emitter, {
+      m,
+      n,
+      k,
+      batch,
+      a: { at: l.x(0), transposed: transA !== 0, step: aStep },
+      b: { at: l.x(1), transposed: transB !== 0, step: bStep },
+      c: { at: l.y() },
+      alpha,
+      columnBias: c && l.x(2),
+      residual: residual && { at: l.x(3) },
+      lo,
+      hi,
+    });
+    Object.assign(l.report, { kernel: 'gemm', flops: 2 * m * n * k * batch });
+    return true;
+  };
