@@ -53,10 +53,9 @@ export function log4(x: v128): v128 {
   return v128.bitselect(y, x, f32x4.lt(x, splat(Infinity)));
 }
 
-/** Odd rational approximation, saturated where tanh rounds to ±1. */
+/** Odd rational approximation up to where tanh rounds to ±1. */
 export function tanh4(x: v128): v128 {
-  const c = f32x4.pmin(f32x4.pmax(x, splat(-7.9053111)), splat(7.9053111));
-  const s = f32x4.mul(c, c);
+  const s = f32x4.mul(x, x);
   let p = madd(splat(-2.76076847742355e-16), s, splat(2.00018790482477e-13));
   p = madd(p, s, splat(-8.60467152213735e-11));
   p = madd(p, s, splat(5.12229709037114e-8));
@@ -66,7 +65,8 @@ export function tanh4(x: v128): v128 {
   let q = madd(splat(1.19825839466702e-6), s, splat(1.18534705686654e-4));
   q = madd(q, s, splat(2.26843463243900e-3));
   q = madd(q, s, splat(4.89352518554385e-3));
-  return f32x4.div(f32x4.mul(c, p), q);
+  const one = v128.bitselect(splat(1), x, i32x4.splat(0x7fffffff));
+  return v128.bitselect(one, f32x4.div(f32x4.mul(x, p), q), f32x4.gt(s, splat(62.49)));
 }
 
 export function sigmoid4(x: v128): v128 {

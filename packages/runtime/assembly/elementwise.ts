@@ -32,9 +32,8 @@ function apply(op: i32, x: v128, a: v128, b: v128): v128 {
     return madd(half, erf4(f32x4.mul(x, splat(0.70710678))), half);
   }
   if (op == 19) {
-    const half = f32x4.mul(x, splat(0.5));
-    const cubic = f32x4.mul(f32x4.mul(x, splat(0.79788456)), madd(f32x4.mul(x, x), splat(0.044715), one));
-    return madd(half, tanh4(cubic), half);
+    // ½ (1 + tanh u) = sigmoid(2u), which keeps its digits where tanh is near −1.
+    return f32x4.mul(x, sigmoid4(f32x4.mul(f32x4.mul(x, splat(1.59576912)), madd(f32x4.mul(x, x), splat(0.044715), one))));
   }
   if (op == 20) return f32x4.mul(b, v128.bitselect(f32x4.mul(a, f32x4.sub(exp4(x), one)), x, f32x4.lt(x, zero)));
   if (op == 21) return f32x4.add(f32x4.pmax(x, zero), log4(f32x4.add(one, exp4(f32x4.neg(f32x4.abs(x))))));

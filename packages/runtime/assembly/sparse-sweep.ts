@@ -28,6 +28,26 @@ export function sparseShare(pack: usize, blocks: i32, thread: i32, threads: i32)
   return low;
 }
 
+/** How many full wide tiles (48 pixels) begin the pixels. */
+// @ts-ignore: decorator
+@inline
+export function fullTiles(kind: i32, wide: i32, pixels: i32): i32 {
+  return wide && kind === BLOCKS ? pixels / 48 : 0;
+}
+
+/** Tiles of some pixels: `full` wide ones, then as few as the registers allow, of about equal size. */
+export function tileCount(kind: i32, full: i32, pixels: i32): i32 {
+  const most = kind === BLOCKS ? 6 : 8;
+  return full + (((pixels + 3) >> 2) - full * 12 + most - 1) / most;
+}
+
+/** First vector of a tile (of four pixels); a tile ends where the next begins. */
+export function tileStart(kind: i32, full: i32, tiles: i32, pixels: i32, tile: i32): i32 {
+  if (tile <= full) return tile * 12;
+  const rest = ((pixels + 3) >> 2) - full * 12;
+  return full * 12 + (rest * (tile - full)) / (tiles - full);
+}
+
 /** Stores the first `lanes` (1 to 4) of a vector. */
 // @ts-ignore: decorator
 @inline

@@ -1,14 +1,10 @@
 // Products of sparse weights and dense activations. Packs and tiles are described in `sparse-sweep.ts`.
 import { share } from './common';
-import { BLOCKS, sparseShare } from './sparse-sweep';
+import { fullTiles, sparseShare, tileCount, tileStart } from './sparse-sweep';
 import { sweepTile } from './sparse-tiles';
 
-/** Most vectors of a tile of a kind. */
-// @ts-ignore: decorator
-@inline
-function tileVectors(kind: i32): i32 {
-  return kind === BLOCKS ? 6 : 8;
-}
+export { sparseConvolution, sparsePlanes, sparseTokens } from './sparse-stage';
+export { sparseVector, sparseVectorGrouped } from './sparse-vector';
 
 /**
  * y = clamp(W · x + bias + residual) for `batch` images of x [cols, pixels], y and residual (0: none) [rows, pixels];
@@ -37,13 +33,10 @@ export function sparseProduct(
   threads: i32,
 ): void {
   const pitch = <usize>pixels << 2;
-  const vectors = (pixels + 3) >> 2;
-  const full = wide && kind === BLOCKS ? pixels / 48 : 0;
-  const rest = vectors - full * 12;
-  const most = tileVectors(kind);
-  const parts = (rest + most - 1) / most;
-  const tiles = full + parts;
+  const full = fullTiles(kind, wide, pixels);
+  const tiles = tileCount(kind, full, pixels);
   const work = tiles * batch;
+  // Rows are always shared evenly; with many tiles, each thread rather reads its own part of x.
   const byTile = work >= 8 * threads || work % threads === 0;
   const begin = byTile ? share(work, 1, thread, threads) : 0;
   const stop = byTile ? share(work, 1, thread + 1, threads) : work;
@@ -53,15 +46,14 @@ export function sparseProduct(
   for (let item = begin; item < stop; ++item) {
     const image = item / tiles;
     const tile = item - image * tiles;
-    const part = tile - full;
-    const from = part < 0 ? tile * 12 : full * 12 + (rest * part) / parts;
-    const to = part < 0 ? from + 12 : full * 12 + (rest * (part + 1)) / parts;
+    const from = tileStart(kind, full, tiles, pixels, tile);
+    const vectors = tileStart(kind, full, tiles, pixels, tile + 1) - from;
+    const lanes = min(4, pixels - ((from + vectors - 1) << 2));
     const at = <usize>from << 4;
-    const lanes = pixels - ((to - 1) << 2);
-    fillPanel(panel, stride, x + <usize>image * xBatch + at, cols, pitch, to - from);
     const target = <usize>image * yBatch + at;
     const add = residual ? residual + target : 0;
-    sweepTile(to - from, kind, pack, first, end, panel, y + target, add, pitch, lanes < 4 ? lanes : 4, lo, hi);
+    fillPanel(panel, stride, x + <usize>image * xBatch + at, cols, pitch, vectors);
+    sweepTile(vectors, kind, pack, first, end, panel, y + target, add, pitch, lanes, lo, hi);
   }
 }
 

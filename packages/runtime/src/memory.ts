@@ -1,7 +1,7 @@
 /** One WebAssembly memory: control words, then permanent data (weights, programs) and arenas for activations. */
 import { RuntimeError } from './errors.ts';
-import { arrayOf, type DataType, type NumericArray } from './values.ts';
 import { align, SLACK } from './plan/layout.ts';
+import { arrayOf, type DataType, type NumericArray } from './values.ts';
 
 const PAGE = 65536;
 const CHUNK = 4096;
@@ -83,7 +83,8 @@ export class Memory {
       // A second arena means that shapes vary: leave room, so that growing sequences do not take a new one each time.
       const room = this.#arena.bytes ? Math.max(bytes, this.#arena.bytes * 2) : bytes;
       // The last thing allocated can grow in place.
-      if (this.#arena.bytes && this.#arena.address + align(this.#arena.bytes) === this.#top) this.#top = this.#arena.address;
+      if (this.#arena.bytes && this.#arena.address + align(this.#arena.bytes) === this.#top)
+        this.#top = this.#arena.address;
       this.#arena = { address: this.allocate(room), bytes: room };
     }
     return this.#arena.address;

@@ -6,7 +6,7 @@ import { type ExternalFiles, readModel } from './load/read.ts';
 import { Memory } from './memory.ts';
 import { operators } from './ops/index.ts';
 import { interpret } from './ops/interpret.ts';
-import { operatorKey, type Operators } from './ops/operator.ts';
+import { type Operators, operatorKey } from './ops/operator.ts';
 import { type Machine, type NodeReport, type Plan, plan, type Source } from './plan/builder.ts';
 import { execute } from './plan/execute.ts';
 import { fuse } from './plan/fuse.ts';
@@ -71,7 +71,12 @@ export type Fetches = readonly string[] | Readonly<Record<string, unknown>>;
 
 const processors = (): number => Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
 
-const metadata = ({ name, type, dims }: ValueInfo): ValueMetadata => ({ name, isTensor: true, type: type!, shape: dims ?? [] });
+const metadata = ({ name, type, dims }: ValueInfo): ValueMetadata => ({
+  name,
+  isTensor: true,
+  type: type!,
+  shape: dims ?? [],
+});
 
 const EMPTY = { nodes: [], constants: new Map(), quantized: new Map(), fixed: false };
 
@@ -120,30 +125,51 @@ export class InferenceSession {
    *
    * @throws FormatError for a malformed file, UnsupportedError naming an operator or attribute that is not supported
    */
-  static async create(source: string | URL | Uint8Array | ArrayBufferLike, options: SessionOptions = {}): Promise<InferenceSession> {
+  static async create(
+    source: string | URL | Uint8Array | ArrayBufferLike,
+    options: SessionOptions = {},
+  ): Promise<InferenceSession> {
     const threads = options.threads ?? options.intraOpNumThreads ?? (canShare() ? processors() : 1);
     check(Number.isInteger(threads) && threads >= 1 && threads <= 64, `threads: ${threads}, expected 1 to 64`);
     const { kernels = 'auto' } = options;
-    check(['auto', 'dense', 'csr', 'block', 'plain'].includes(kernels), `kernels: '${kernels}', expected auto, dense, csr, block or plain`);
+    check(
+      ['auto', 'dense', 'csr', 'block', 'plain'].includes(kernels),
+      `kernels: '${kernels}', expected auto, dense, csr, block or plain`,
+    );
     const model = await readModel(source as Uint8Array, { external: options.externalData });
     checkOperators(model.graph, operators);
-    const build = kernels === 'plain' ? 'plain' : (options.build ?? (supports('relaxed') ? 'relaxed' : supports('simd') ? 'simd' : 'plain'));
+    const build =
+      kernels === 'plain'
+        ? 'plain'
+        : (options.build ?? (supports('relaxed') ? 'relaxed' : supports('simd') ? 'simd' : 'plain'));
     if (build === 'plain') {
       const { graph } = model;
-      return new InferenceSession(model, options, build, undefined, { ...EMPTY, outputs: graph.outputs.map(o => o.name) }, operators);
+      return new InferenceSession(
+        model,
+        options,
+        build,
+        undefined,
+        { ...EMPTY, outputs: graph.outputs.map(o => o.name) },
+        operators,
+      );
     }
     const all = { ...operators, ...fusedOperators(operators) };
     const { nodes, constants, quantized } = fuse(model.graph, all);
     const shared = threads > 1;
-    check(!shared || canShare(), `threads: ${threads}, but this page is not cross-origin isolated; use 1, or serve it with COOP and COEP headers`);
+    check(
+      !shared || canShare(),
+      `threads: ${threads}, but this page is not cross-origin isolated; use 1, or serve it with COOP and COEP headers`,
+    );
     const memory = new Memory(shared);
     const instance = await instantiate(build, memory.wasm);
     const pool = await Threads.create(instance, await compile(build, shared), memory, threads);
+    const made = await createLowerings({ kernels, build, backend: options.backend ?? 'wasm' });
     const machine: Machine = {
       memory,
       threads: pool,
       operators: all,
-      lowerings: await createLowerings({ kernels, build, backend: options.backend ?? 'wasm' }),
+      lowerings: made.lowerings,
+      release: made.release,
       constants: new Map(),
       weightBytes: new Map(),
     };
@@ -154,7 +180,9 @@ export class InferenceSession {
     const session = new InferenceSession({ graph }, options, build, machine, original, all);
     // Where shapes are fixed the plan is made now, and the weights as read are no longer needed after it.
     if (fixed) {
-      const infos = new Map(inputs.map(({ name, type, dims }): [string, Info] => [name, { type: type!, dims: dims as number[] }]));
+      const infos = new Map(
+        inputs.map(({ name, type, dims }): [string, Info] => [name, { type: type!, dims: dims as number[] }]),
+      );
       const built = session.#plan(session.#source, infos, '');
       if (!built.rest) session.#source = { ...original, ...EMPTY };
       session.#last = [built];
@@ -168,9 +196,13 @@ export class InferenceSession {
    * @throws when a feed is missing, unknown, or of another type or shape than the model declares
    */
   async run(feeds: Feeds, fetches?: Fetches): Promise<Record<string, Tensor>> {
-    const wanted = fetches === undefined ? this.outputNames : Array.isArray(fetches) ? (fetches as string[]) : Object.keys(fetches);
+    const wanted =
+      fetches === undefined ? this.outputNames : Array.isArray(fetches) ? (fetches as string[]) : Object.keys(fetches);
     for (const name of wanted)
-      check(this.outputNames.includes(name), () => `run: there is no output '${name}'; outputs are ${this.outputNames.join(', ')}`);
+      check(
+        this.outputNames.includes(name),
+        () => `run: there is no output '${name}'; outputs are ${this.outputNames.join(', ')}`,
+      );
     this.#checkFeeds(feeds);
     const turn = this.#running.then(() => {
       check(!this.#released, 'run: the session has been released');
@@ -189,14 +221,23 @@ export class InferenceSession {
 
   #checkFeeds(feeds: Feeds): void {
     for (const name of Object.keys(feeds))
-      check(this.inputNames.includes(name), () => `run: there is no input '${name}'; inputs are ${this.inputNames.join(', ') || 'none'}`);
+      check(
+        this.inputNames.includes(name),
+        () => `run: there is no input '${name}'; inputs are ${this.inputNames.join(', ') || 'none'}`,
+      );
     for (const { name, type, shape } of this.inputMetadata) {
       const value = feeds[name];
       check(value, () => `run: input '${name}' (${type} [${shape.join(', ')}]) is missing`);
       check(value.type === type, () => `run: input '${name}' is ${value.type}, expected ${type}`);
-      check(sizeOf(value.dims) === value.data.length, () => `run: input '${name}': dims [${value.dims}] do not hold ${value.data.length} elements`);
+      check(
+        sizeOf(value.dims) === value.data.length,
+        () => `run: input '${name}': dims [${value.dims}] do not hold ${value.data.length} elements`,
+      );
       const declared = this.#model.graph.inputs.find(input => input.name === name)!.dims;
-      const fits = !declared || (declared.length === value.dims.length && declared.every((dim, i) => typeof dim === 'string' || dim === value.dims[i]));
+      const fits =
+        !declared ||
+        (declared.length === value.dims.length &&
+          declared.every((dim, i) => typeof dim === 'string' || dim === value.dims[i]));
       check(fits, () => `run: input '${name}' has dims [${value.dims}], expected [${shape.join(', ')}]`);
     }
     const symbols = new Map<string, number>();
@@ -205,13 +246,20 @@ export class InferenceSession {
         if (typeof dim !== 'string' || dim === '') return;
         const given = feeds[name].dims[i];
         const known = symbols.get(dim);
-        check(known === undefined || known === given, () => `run: dimension ${dim} is ${known} and ${given} (input '${name}')`);
+        check(
+          known === undefined || known === given,
+          () => `run: dimension ${dim} is ${known} and ${given} (input '${name}')`,
+        );
         symbols.set(dim, given);
       });
   }
 
   #plan(source: Source, infos: ReadonlyMap<string, Info>, stage: string): Plan {
-    const key = stage + JSON.stringify([...infos].map(([name, { type, dims, value }]) => [name, type, dims, value && [...value.data].map(String)]));
+    const key =
+      stage +
+      JSON.stringify(
+        [...infos].map(([name, { type, dims, value }]) => [name, type, dims, value && [...value.data].map(String)]),
+      );
     let made = this.#plans.get(key);
     if (made) {
       this.#plans.delete(key);
@@ -245,7 +293,8 @@ export class InferenceSession {
         if (value) infos.set(name, { type: value.type, dims: value.dims, value: wanted.has(name) ? value : undefined });
       }
       const built = this.#plan(source, infos, String(stage || ''));
-      for (const [name, value] of await execute(machine, built, values, this.#options.profile ?? false)) values.set(name, value);
+      for (const [name, value] of await execute(machine, built, values, this.#options.profile ?? false))
+        values.set(name, value);
       this.#last.push(built);
       if (!built.rest) return values;
       source = { ...source, nodes: this.#unblock(built.rest.nodes, values) };
@@ -292,6 +341,7 @@ export class InferenceSession {
     if (this.#released) return;
     this.#released = true;
     this.#machine?.threads.release();
+    this.#machine?.release();
     this.#plans.clear();
     this.#last = [];
   }

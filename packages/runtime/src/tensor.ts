@@ -16,7 +16,13 @@ const TYPES = new Map<unknown, DataType>([
   [BigUint64Array, 'uint64'],
 ]);
 
-export type TensorData = NumericArray | Uint8ClampedArray | readonly string[] | readonly boolean[] | readonly number[] | readonly bigint[];
+export type TensorData =
+  | NumericArray
+  | Uint8ClampedArray
+  | readonly string[]
+  | readonly boolean[]
+  | readonly number[]
+  | readonly bigint[];
 
 function typeOf(data: TensorData): DataType {
   if (!Array.isArray(data)) {
@@ -27,7 +33,9 @@ function typeOf(data: TensorData): DataType {
     if (kind === 'string' || data.length === 0) return 'string';
     if (kind === 'boolean') return 'bool';
   }
-  throw new RuntimeError('Tensor: the element type cannot be told from the data; give it: new Tensor(type, data, dims)');
+  throw new RuntimeError(
+    'Tensor: the element type cannot be told from the data; give it: new Tensor(type, data, dims)',
+  );
 }
 
 function dataOf(type: DataType, data: TensorData): Value['data'] {
@@ -37,11 +45,13 @@ function dataOf(type: DataType, data: TensorData): Value['data'] {
   }
   const Type = arrayOf(type);
   if (data instanceof Type) return data as NumericArray;
-  if (type === 'uint8' && data instanceof Uint8ClampedArray) return new Uint8Array(data.buffer, data.byteOffset, data.length);
+  if (type === 'uint8' && data instanceof Uint8ClampedArray)
+    return new Uint8Array(data.buffer, data.byteOffset, data.length);
   // Float16Array where the engine has it: same bits.
   if (type === 'float16' && ArrayBuffer.isView(data) && data.BYTES_PER_ELEMENT === 2)
     return new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
-  if (!Array.isArray(data)) throw new RuntimeError(`Tensor: ${type} is carried by a ${Type.name}, not a ${data.constructor.name}`);
+  if (!Array.isArray(data))
+    throw new RuntimeError(`Tensor: ${type} is carried by a ${Type.name}, not a ${data.constructor.name}`);
   const wide = Type === BigInt64Array || Type === BigUint64Array;
   const array = new Type(data.length);
   for (let i = 0; i < data.length; i++) array[i] = wide ? BigInt(data[i] as number) : (Number(data[i]) as never);

@@ -108,7 +108,11 @@ export class Threads {
 
   private constructor(kernels: Kernels, memory: Memory, stops: Stop[]) {
     this.#kernels = kernels;
-    this.#names = new Map(Object.keys(kernels).sort().map((name, i) => [name, i]));
+    this.#names = new Map(
+      Object.keys(kernels)
+        .sort()
+        .map((name, i) => [name, i]),
+    );
     this.#memory = memory;
     this.#stops = stops;
     this.count = stops.length + 1;
@@ -117,7 +121,9 @@ export class Threads {
   /** @param module the compiled kernels, for workers' own instances over the same memory */
   static async create(kernels: Kernels, module: WebAssembly.Module, memory: Memory, threads: number): Promise<Threads> {
     const stops = await Promise.all(
-      Array.from({ length: threads - 1 }, (_, i) => start({ module, memory: memory.wasm, thread: i + 1, threads, spins: SPINS })),
+      Array.from({ length: threads - 1 }, (_, i) =>
+        start({ module, memory: memory.wasm, thread: i + 1, threads, spins: SPINS }),
+      ),
     );
     return new Threads(kernels, memory, stops);
   }

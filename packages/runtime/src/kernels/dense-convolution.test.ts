@@ -10,8 +10,10 @@ const random = () => {
 };
 const normal = (length: number) => Float32Array.from({ length }, random);
 
+type Given = Partial<Geometry> & { outChannels: number };
+
 /** Fills in what a test leaves out; output sizes by ONNX's rule. */
-function geometry(given: Partial<Geometry> & { outChannels: number }): Geometry {
+function geometry(given: Given): Geometry {
   const g = {
     ...{ batch: 1, channels: 3, height: 9, width: 8, kernel: [3, 3], strides: [1, 1], dilations: [1, 1] },
     ...{ pads: [0, 0, 0, 0], groups: 1 },
@@ -26,7 +28,12 @@ function geometry(given: Partial<Geometry> & { outChannels: number }): Geometry 
 }
 
 /** Visits the input positions under the window of one output. */
-function visit(g: Geometry, y: number, x: number, see: (tap: number, at: number, iy: number, ix: number) => void): void {
+function visit(
+  g: Geometry,
+  y: number,
+  x: number,
+  see: (tap: number, at: number, iy: number, ix: number) => void,
+): void {
   for (let ky = 0; ky < g.kernel[0]; ky++) {
     for (let kx = 0; kx < g.kernel[1]; kx++) {
       const iy = y * g.strides[0] + ky * g.dilations[0] - g.pads[0];
@@ -37,11 +44,7 @@ function visit(g: Geometry, y: number, x: number, see: (tap: number, at: number,
   }
 }
 
-function difference(
-  e: Bench,
-  given: Partial<Geometry> & { outChannels: number },
-  { residual = false, lo = -Infinity, hi = Infinity } = {},
-): number {
+function difference(e: Bench, given: Given, { residual = false, lo = -Infinity, hi = Infinity } = {}): number {
   const g = geometry(given);
   const { batch, channels, outChannels, groups, height, width, kernel, outHeight, outWidth } = g;
   const x = normal(batch * channels * height * width);
@@ -96,11 +99,15 @@ for (const build of ['simd', 'relaxed'] as const) {
         const e = await bench(build, threads);
         for (const stride of [1, 2, 3]) {
           for (const dilation of [1, 2]) {
-            for (const pads of [[0, 0, 0, 0], [1, 1, 1, 1], [0, 2, 1, 3]] as const) {
-              const shape = {
+            for (const pads of [
+              [0, 0, 0, 0],
+              [1, 1, 1, 1],
+              [0, 2, 1, 3],
+            ] as const) {
+              const shape: Given = {
                 ...{ strides: [stride, stride], dilations: [dilation, 1], pads, batch: 2, outChannels: 7 },
                 ...{ kernel: [3, 2] },
-              } as const;
+              };
               expect(difference(e, shape)).toBeLessThan(1e-5);
               expect(difference(e, { ...shape, groups: 3, outChannels: 6 }, clamped)).toBeLessThan(1e-5);
               expect(difference(e, { ...shape, channels: 4, groups: 2, outChannels: 6 }, clamped)).toBeLessThan(1e-5);
@@ -108,9 +115,9 @@ for (const build of ['simd', 'relaxed'] as const) {
           }
         }
         expect(difference(e, { kernel: [1, 1], strides: [2, 2], outChannels: 5 })).toBeLessThan(1e-5);
-        expect(difference(e, { kernel: [1, 5], height: 1, width: 40, pads: [0, 2, 0, 2], outChannels: 5 })).toBeLessThan(
-          1e-5,
-        );
+        expect(
+          difference(e, { kernel: [1, 5], height: 1, width: 40, pads: [0, 2, 0, 2], outChannels: 5 }),
+        ).toBeLessThan(1e-5);
         expect(difference(e, { channels: 90, outChannels: 30, pads: [1, 1, 1, 1] })).toBeLessThan(2e-5);
       });
 
@@ -120,12 +127,14 @@ for (const build of ['simd', 'relaxed'] as const) {
           for (const stride of [1, 2]) {
             for (const kernel of [3, 5]) {
               const pad = kernel >> 1;
-              const shape = {
+              const shape: Given = {
                 ...{ channels: 4, groups: 4, outChannels: 4, height: size, width: (size * 5) % 17 || 1 },
                 ...{ kernel: [kernel, kernel], strides: [stride, stride], pads: [pad, pad, pad, pad] },
-              } as const;
+              };
               expect(difference(e, shape, { lo: 0, hi: 2 })).toBeLessThan(1e-5);
-              expect(difference(e, { ...shape, pads: [0, 2, 2, 1], height: size + 4, width: size + 4 })).toBeLessThan(1e-5);
+              expect(difference(e, { ...shape, pads: [0, 2, 2, 1], height: size + 4, width: size + 4 })).toBeLessThan(
+                1e-5,
+              );
             }
           }
         }
@@ -146,14 +155,18 @@ for (const build of ['simd', 'relaxed'] as const) {
         const e = await bench(build, threads);
         for (let size = 4; size <= 13; size++) {
           for (const stride of [1, 2, 3]) {
-            for (const pads of [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]] as const) {
+            for (const pads of [
+              [0, 0, 0, 0],
+              [1, 1, 1, 1],
+              [0, 1, 1, 0],
+            ] as const) {
               // One more output where ceil_mode would give it.
               for (const more of [0, 1]) {
                 const base = geometry({
                   ...{ batch: 2, channels: 3, outChannels: 3, height: size, width: size + 3 },
                   ...{ strides: [stride, stride], kernel: [3, 2], pads },
                 });
-                const end = (base.outWidth * stride - pads[1]) < base.width;
+                const end = base.outWidth * stride - pads[1] < base.width;
                 const g = { ...base, outWidth: base.outWidth + (end ? more : 0) };
                 const x = normal(6 * g.height * g.width);
                 const [outputs, from] = [6 * g.outHeight * g.outWidth, e.put(x)];
@@ -164,7 +177,11 @@ for (const build of ['simd', 'relaxed'] as const) {
                   expect([...result.subarray(outputs)]).toEqual(new Array(8).fill(7));
                   return result;
                 };
-                const [most, inside, padded] = [pooled('max', false), pooled('average', false), pooled('average', true)];
+                const [most, inside, padded] = [
+                  pooled('max', false),
+                  pooled('average', false),
+                  pooled('average', true),
+                ];
                 let worst = 0;
                 for (let at = 0; at < outputs; at++) {
                   const plane = Math.floor(at / (g.outHeight * g.outWidth)) * g.height * g.width;

@@ -2,7 +2,7 @@
 import { check } from '../errors.ts';
 import type { Address, Emitter } from '../plan/emitter.ts';
 import { B_MODE, type Limits, type Panels, product, type Rows } from './dense.ts';
-import { paddedRows, packRows } from './dense-pack.ts';
+import { packRows, paddedRows } from './dense-pack.ts';
 import { extent, phases, type Window } from './dense-window.ts';
 import { binary, unary } from './elementwise.ts';
 
@@ -38,11 +38,20 @@ export function convolution(e: Emitter, filters: Filters, geometry: Geometry, ma
     channels % groups === 0 && outChannels % groups === 0,
     `convolution ${filters.key}: ${groups} groups divide neither ${channels} nor ${outChannels} channels`,
   );
-  if (groups === channels && groups > 1) return depthwise(e, filters, geometry, maps);
+  if (groups === channels && groups > 1) {
+    depthwise(e, filters, geometry, maps);
+    return;
+  }
   const k = (channels / groups) * kernel[0] * kernel[1];
   const m = outChannels / groups;
   const plain = k === channels / groups && strides[0] * strides[1] === 1 && pads.every(pad => pad === 0);
-  const a: Rows = { at: packFilters(e, filters, groups, m, k), mode: 0, ld: 0, step: paddedRows(m) * k, period: groups };
+  const a: Rows = {
+    at: packFilters(e, filters, groups, m, k),
+    mode: 0,
+    ld: 0,
+    step: paddedRows(m) * k,
+    period: groups,
+  };
   const b = plain ? pixels(geometry, maps.x, m) : patches(e, geometry, maps.x);
   const { bias, key } = filters;
   const rowBias = bias && e.constant(`${key} bias`, () => bias);
@@ -117,4 +126,3 @@ function depthwise(e: Emitter, { data, key, bias }: Filters, geometry: Geometry,
   binary(e, 'add', { a: y, b: residual, y, aDims: dims, bDims: dims, yDims: dims });
   if (lo !== -Infinity || hi !== Infinity) unary(e, 'clip', { x: y, y, size: dims[0], alpha: lo, beta: hi });
 }
-

@@ -27,7 +27,11 @@ export function packRows(source: Strided, m: number, k: number, alpha = 1): Floa
   for (let panel = 0, row = 0, at = 0; panel < sixes + fours; panel++) {
     const size = panel < sixes ? 6 : 4;
     for (let r = 0; r < size && row + r < m; r++) {
-      for (let i = 0, from = offset + (row + r) * rowStride, to = at + r; i < k; i++, from += columnStride, to += size) {
+      for (
+        let i = 0, from = offset + (row + r) * rowStride, to = at + r;
+        i < k;
+        i++, from += columnStride, to += size
+      ) {
         packed[to] = alpha * data[from];
       }
     }

@@ -116,7 +116,13 @@ for (const build of ['simd', 'relaxed'] as const) {
         for (const a of ['weight', 'rows', 'transposed', 'weight transposed'] as const) {
           for (const b of ['weight', 'rows', 'transposed', 'weight transposed', 'int8', 'uint8'] as const) {
             if (a.startsWith('weight') && (b.startsWith('weight') || b.endsWith('int8'))) continue;
-            for (const [m, n, k] of [[1, 21, 13], [2, 9, 6], [29, 43, 10], [31, 17, 5], [13, 40, 1]]) {
+            for (const [m, n, k] of [
+              [1, 21, 13],
+              [2, 9, 6],
+              [29, 43, 10],
+              [31, 17, 5],
+              [13, 40, 1],
+            ]) {
               const shape = { m, n, k, a, b, alpha: 0.5 };
               expect(difference(e, shape)).toBeLessThan(1e-6);
               expect(difference(e, { ...shape, rowBias: true, columnBias: true, residual: true })).toBeLessThan(1e-6);
@@ -140,7 +146,9 @@ for (const build of ['simd', 'relaxed'] as const) {
 
       it('an empty sum leaves the biases; leading dimensions and in-place residuals', async () => {
         const e = await bench(build, threads);
-        expect(difference(e, { m: 5, n: 9, k: 0, a: 'rows', b: 'rows', rowBias: true, columnBias: true })).toBeLessThan(1e-6);
+        expect(difference(e, { m: 5, n: 9, k: 0, a: 'rows', b: 'rows', rowBias: true, columnBias: true })).toBeLessThan(
+          1e-6,
+        );
         const c = e.put(new Float32Array(4 * 10).fill(1));
         const a = e.put(Float32Array.from([1, 2, 9, 3, 4, 9]));
         const b = e.put(Float32Array.from([1, 0, 1, 9, 0, 1, 1, 9]));

@@ -163,4 +163,3 @@ function split(
   const byRows = (cost(panels, packsB ? 1 : 0) / panels) * threads;
   return { byRows: byRows < byColumns ? 1 : 0, parts: threads };
 }
-

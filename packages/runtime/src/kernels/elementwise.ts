@@ -78,7 +78,14 @@ export function unary(
 export function binary(
   e: Emitter,
   name: Binary,
-  { a, b, y, aDims, bDims, yDims }: {
+  {
+    a,
+    b,
+    y,
+    aDims,
+    bDims,
+    yDims,
+  }: {
     readonly a: Address;
     readonly b: Address;
     readonly y: Address;
@@ -121,7 +128,17 @@ function collapse(yDims: readonly number[], aDims: readonly number[], bDims: rea
  */
 export function affine(
   e: Emitter,
-  { x, y, outer, channels, inner, scale = 0, bias = 0, lo = -Infinity, hi = Infinity }: {
+  {
+    x,
+    y,
+    outer,
+    channels,
+    inner,
+    scale = 0,
+    bias = 0,
+    lo = -Infinity,
+    hi = Infinity,
+  }: {
     readonly x: Address;
     readonly y: Address;
     readonly outer: number;

@@ -1,6 +1,17 @@
 /** Steps that multiply sparse weights with dense activations. Kernels: `assembly/sparse*.ts`; packs: `pack.ts`. */
 import type { Address, Emitter } from '../plan/emitter.ts';
-import { blockBytes, type Matrix, packBlocks } from './pack.ts';
+import {
+  blockBytes,
+  fitsGroups,
+  groupBytes,
+  isLong,
+  type Matrix,
+  maskTable,
+  packBlocks,
+  packGroups,
+  packVectors,
+  vectorBytes,
+} from './pack.ts';
 import type { Pattern } from './pattern.ts';
 
 /** Weights as the planner knows them. */
@@ -47,13 +58,27 @@ const ROWS = 0;
 const BLOCKS = 1;
 const QUANTISED = 2;
 
+/** Rows of results that `assembly/sparse-stage.ts` stages at a time, less those of a block. */
+export const STAGED = 64;
+
 /** How the pixel kernels see a matrix. N:M weights run as unstructured ones: there, only their index list would be shorter. */
-function blocksOf({ weight, rows, pattern, wide }: SparseWeights) {
+export function blocksOf({ weight, rows, pattern, wide }: SparseWeights) {
   const blockRows = pattern.kind === 'block' && weight instanceof Float32Array ? pattern.rows : 1;
   const kind = weight instanceof Int8Array ? QUANTISED : blockRows > 1 ? BLOCKS : ROWS;
   const joined = wide && kind === BLOCKS ? 1 : 0;
   return { blockRows, kind, blocks: Math.ceil(rows / blockRows), wide: joined, stride: joined ? 192 : 128 };
 }
+
+export interface TokensShape extends Epilogue {
+  /** [tokens, cols] */
+  readonly x: Address;
+  /** [tokens, rows] */
+  readonly y: Address;
+  readonly tokens: number;
+}
+
+/** Below this many tokens, one vector after the other is faster than tiles. */
+const FEW_TOKENS = 4;
 
 /**
  * Product with activations whose pixels are contiguous: 1×1 convolutions of NCHW images, MatMul with the weights on the
@@ -88,4 +113,74 @@ export function sparseProduct(e: Emitter, weights: SparseWeights, shape: Product
     hi,
   );
   return { bytes: blockBytes(weights, blockRows) };
+}
+
+/**
+ * Product with row-major vectors, a transformer's linear layer: y [tokens, rows] = x [tokens, cols] · Wᵀ + bias. Weights
+ * of a MatMul, given as [cols, rows], have rowStride 1.
+ */
+export function sparseTokens(e: Emitter, weights: SparseWeights, shape: TokensShape): Emitted {
+  const { rows, cols, key } = weights;
+  const { x, y, residual = 0, tokens, lo = -Infinity, hi = Infinity } = shape;
+  if (tokens < FEW_TOKENS) return sparseVector(e, weights, shape);
+  const { blockRows, kind, blocks, wide, stride } = blocksOf(weights);
+  const pack = e.constant(`${key}/blocks${blockRows}x${stride}`, () =>
+    packBlocks(weights, blockRows, col => col * stride),
+  );
+  const panel = e.scratch(e.threads * Math.ceil(cols / 4) * 4 * stride);
+  const stage = e.scratch(e.threads * (STAGED + blockRows) * stride);
+  e.step(
+    'sparseTokens',
+    kind,
+    wide,
+    pack,
+    blocks,
+    blockRows,
+    x,
+    y,
+    residual,
+    rows,
+    cols,
+    tokens,
+    panel,
+    stage,
+    stride,
+    lo,
+    hi,
+  );
+  return { bytes: blockBytes(weights, blockRows) };
+}
+
+/** The same product where weights are read once for a vector or a few: batch-1 fully connected layers, decoding. */
+export function sparseVector(e: Emitter, weights: SparseWeights, shape: TokensShape): Emitted {
+  const { rows, cols, key, pattern } = weights;
+  const { x, y, residual = 0, tokens, lo = -Infinity, hi = Infinity } = shape;
+  const quantised = weights.weight instanceof Int8Array ? 1 : 0;
+  if (pattern.kind === 'nm' && fitsGroups(pattern.n, pattern.m)) {
+    const pack = e.constant(`${key}/groups`, () => packGroups(weights));
+    const table = e.constant('sparse/masks', maskTable);
+    const windows = Math.ceil(cols / 8);
+    e.step(
+      'sparseVectorGrouped',
+      quantised,
+      pack,
+      table,
+      rows,
+      windows,
+      x,
+      y,
+      residual,
+      tokens,
+      cols * 4,
+      rows * 4,
+      lo,
+      hi,
+    );
+    return { bytes: groupBytes(weights) };
+  }
+  const { blockRows, blocks } = blocksOf(weights);
+  const pack = e.constant(`${key}/vectors${blockRows}`, () => packVectors(weights, blockRows));
+  const long = isLong(cols) ? 1 : 0;
+  e.step('sparseVector', quantised, long, pack, blocks, x, y, residual, tokens, cols * 4, rows * 4, lo, hi);
+  return { bytes: vectorBytes(weights, blockRows) };
 }

@@ -94,7 +94,8 @@ function freeNames(graph: Graph, depth: number): Set<string> {
   const own = new Set([...graph.inputs.map(({ name }) => name), ...graph.initializers.keys()]);
   for (const node of graph.nodes) for (const name of node.outputs) own.add(name);
   const free = new Set<string>();
-  for (const node of graph.nodes) for (const name of uses(node, depth)) if (name !== '' && !own.has(name)) free.add(name);
+  for (const node of graph.nodes)
+    for (const name of uses(node, depth)) if (name !== '' && !own.has(name)) free.add(name);
   for (const { name } of graph.outputs) if (!own.has(name)) free.add(name);
   return free;
 }

@@ -1,4 +1,6 @@
 /** All operators, by the key of `operatorKey`. */
+
+import { attentionOperators } from './attention.ts';
 import { castOperators } from './cast.ts';
 import { controlOperators } from './control.ts';
 import { convOperators } from './conv.ts';
@@ -7,6 +9,7 @@ import { elementwiseOperators } from './elementwise.ts';
 import { gatherOperators } from './gather.ts';
 import { lossOperators } from './loss.ts';
 import { matmulOperators } from './matmul.ts';
+import { microsoftOperators } from './microsoft.ts';
 import { movementOperators } from './movement.ts';
 import { normalizeOperators } from './normalize.ts';
 import type { Operators } from './operator.ts';
@@ -15,8 +18,10 @@ import { randomOperators } from './random.ts';
 import { recurrentOperators } from './recurrent.ts';
 import { reduceOperators } from './reduce.ts';
 import { resizeOperators } from './resize.ts';
+import { signalOperators } from './signal.ts';
 import { softmaxOperators } from './softmax.ts';
 import { textOperators } from './text.ts';
+import { visionOperators } from './vision.ts';
 
 export const operators: Operators = {
   ...elementwiseOperators,
@@ -36,4 +41,8 @@ export const operators: Operators = {
   ...softmaxOperators,
   ...lossOperators,
   ...controlOperators,
+  ...microsoftOperators,
+  ...signalOperators,
+  ...attentionOperators,
+  ...visionOperators,
 };

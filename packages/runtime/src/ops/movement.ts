@@ -212,9 +212,11 @@ const slice = viewing(
     axes.forEach((axis, k) => {
       const [dim, step] = [dims[axis], steps[k]];
       if (step === 0) fail(node, `the step along axis ${axis} is 0`);
-      const low = step < 0 ? -1 : 0;
-      const clamp = (x: number) => Math.max(low, Math.min(dim + low, x < 0 ? x + dim : x));
-      const [start, end] = [clamp(starts[k]), clamp(ends[k])];
+      // Backwards, a start before the first element is the first element, as the specification says and NumPy does not.
+      const last = step < 0 ? dim - 1 : dim;
+      const clamp = (x: number, first: number) => Math.min(last, Math.max(first, x < 0 ? x + dim : x));
+      const start = clamp(starts[k], 0);
+      const end = clamp(ends[k], step < 0 ? -1 : 0);
       view.dims[axis] = Math.max(0, Math.ceil((end - start) / step));
       view.strides[axis] = strides[axis] * step;
       view.start += start * strides[axis];

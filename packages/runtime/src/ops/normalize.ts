@@ -111,7 +111,9 @@ function channelMoments(x: Floats, batch: number, channels: number, places: numb
 
 /** Whether statistics are taken from the batch: an attribute since version 14, more than one output before. */
 const isTraining = (node: Node): boolean =>
-  node.version >= 14 ? number(node, 'training_mode', 0) !== 0 : node.outputs.slice(1).some(name => name !== '');
+  node.version >= 14
+    ? number(node, 'training_mode', 0) !== 0
+    : number(node, 'is_test', 0) === 0 && node.outputs.slice(1).some(name => name !== '');
 
 const BatchNormalization: Operator = {
   attributes: ['epsilon', 'momentum', 'training_mode', 'spatial', 'is_test', 'consumed_inputs'],

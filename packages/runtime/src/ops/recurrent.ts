@@ -32,10 +32,7 @@ const ACTIVATIONS: Record<
 export function activation(node: Node, name: string, alphas: number[], betas: number[]): Activation {
   const entry = ACTIVATIONS[name.toLowerCase()] ?? fail(node, `activation '${name}' is not one of ONNX's`);
   const [[alpha, beta], make] = entry;
-  return make(
-    alpha === undefined ? 0 : (alphas.shift() ?? alpha),
-    beta === undefined ? 0 : (betas.shift() ?? beta),
-  );
+  return make(alpha === undefined ? 0 : (alphas.shift() ?? alpha), beta === undefined ? 0 : (betas.shift() ?? beta));
 }
 
 /** The node's activations, as many as `defaults` for each direction. */
@@ -153,7 +150,8 @@ const recurrent = (kind: Kind, more: readonly string[]): Operator => ({
     'activation_beta',
     'clip',
     'direction',
-    'hidden_size', 'output_sequence',
+    'hidden_size',
+    'output_sequence',
     'layout',
     ...more,
   ],

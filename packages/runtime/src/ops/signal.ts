@@ -176,7 +176,8 @@ function stft(node: Node, inputs: Inputs): Value[] {
   return [pack(x.type, dims, y)];
 }
 
-const outputType = (node: Node): DataType => dataType(number(node, 'output_datatype', 1), `${node.name}: output_datatype`);
+const outputType = (node: Node): DataType =>
+  dataType(number(node, 'output_datatype', 1), `${node.name}: output_datatype`);
 
 /** A cosine window Σ a[i] · (−1)ⁱ · cos(2πi·n / N), with N one less when it is symmetric. */
 const cosineWindow = (a: readonly number[]): Operator => ({

@@ -1,8 +1,8 @@
 /** Builds a plan: nodes become kernel steps or plain calls, values become places in one arena. */
 import { FormatError } from '../errors.ts';
 import type { Node } from '../load/graph.ts';
-import { operatorKey, type Operators } from '../ops/operator.ts';
 import type { Memory } from '../memory.ts';
+import { type Operators, operatorKey } from '../ops/operator.ts';
 import type { Call, Program, Threads } from '../threads.ts';
 import { bytesOf, type DataType, type Info, sizeOf, type Value } from '../values.ts';
 import type { Address, Emitter, Step } from './emitter.ts';
@@ -20,6 +20,8 @@ export interface Machine {
   readonly constants: Map<string, number>;
   /** Bytes of packed weights by key. */
   readonly weightBytes: Map<string, number>;
+  /** Gives back what lowerings hold outside the memory. */
+  release(): void;
 }
 
 /** A graph, or what is left of it after a stage. */
@@ -77,7 +79,11 @@ export interface Located {
 }
 
 export interface Plan {
-  readonly segments: readonly ({ readonly program: Program; readonly reports: readonly number[] } | PlainCall | DeviceCall)[];
+  readonly segments: readonly (
+    | { readonly program: Program; readonly reports: readonly number[] }
+    | PlainCall
+    | DeviceCall
+  )[];
   /** Where numeric values lie; strings live outside the memory. */
   readonly values: ReadonlyMap<string, Located>;
   readonly constants: ReadonlyMap<string, Value>;
@@ -98,7 +104,13 @@ export class Lowering {
   readonly outputs: readonly Info[];
   readonly report: NodeReport;
 
-  constructor(builder: Builder, node: Node, inputs: readonly (Info | undefined)[], outputs: readonly Info[], report: NodeReport) {
+  constructor(
+    builder: Builder,
+    node: Node,
+    inputs: readonly (Info | undefined)[],
+    outputs: readonly Info[],
+    report: NodeReport,
+  ) {
     this.#builder = builder;
     this.node = node;
     this.inputs = inputs;
@@ -116,7 +128,9 @@ export class Lowering {
   }
 
   /** The data of a float32 constant input that is the same for all shapes, and its name; else undefined. */
-  weight(i: number): { readonly data: Float32Array; readonly dims: readonly number[]; readonly key: string } | undefined {
+  weight(
+    i: number,
+  ): { readonly data: Float32Array; readonly dims: readonly number[]; readonly key: string } | undefined {
     const value = this.inputs[i]?.value;
     const key = this.node.inputs[i];
     return value?.type === 'float32' && this.#builder.permanent(key)
@@ -334,7 +348,8 @@ export class Builder implements Emitter {
       if (!lower?.(new Lowering(this, node, inputs, outputs, report))) {
         plain.add(i);
         for (const name of [...node.inputs, ...node.outputs]) {
-          if (name !== '' && this.#infos.get(name) && !this.#infos.get(name)!.value && numeric(name)) this.#touch(this.#place(name));
+          if (name !== '' && this.#infos.get(name) && !this.#infos.get(name)!.value && numeric(name))
+            this.#touch(this.#place(name));
         }
       } else if (report.kernel === 'plain') {
         report.kernel = this.#steps[before]?.step.kernel ?? 'alias';
@@ -396,7 +411,15 @@ export class Builder implements Emitter {
       const value = this.#infos.get(name)!.value;
       if (value) constants.set(name, value);
     }
-    return { segments, values, constants, feeds: [...feeds, ...this.#local], results, reports, arenaBytes: align(arenaBytes) };
+    return {
+      segments,
+      values,
+      constants,
+      feeds: [...feeds, ...this.#local],
+      results,
+      reports,
+      arenaBytes: align(arenaBytes),
+    };
   }
 }
 
@@ -422,4 +445,3 @@ export function plan(machine: Machine, source: Source, feeds: ReadonlyMap<string
   const built = builder.build(nodes.reverse(), used, results);
   return deferred.length ? { ...built, rest: { nodes: deferred, wanted } } : built;
 }
-

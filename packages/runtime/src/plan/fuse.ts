@@ -1,6 +1,6 @@
 /** Rewrites that need no shapes: constant folding, batch normalisation into weights, epilogues, and known idioms. */
 import type { Graph, Node } from '../load/graph.ts';
-import { type Operators, number, operatorKey } from '../ops/operator.ts';
+import { number, type Operators, operatorKey } from '../ops/operator.ts';
 import { sizeOf, type Value } from '../values.ts';
 import { FUSED } from './fused.ts';
 import { type Optimized, Rewriting } from './program-graph.ts';
@@ -35,12 +35,22 @@ function foldConstants(g: Rewriting, operators: Operators, quantized: Map<string
     const operator = operators[operatorKey(node)];
     const inputs = node.inputs.map(name => (name === '' ? undefined : g.constants.get(name)));
     if (operator.dynamic || !node.inputs.every((name, i) => name === '' || inputs[i])) continue;
-    if (Object.values(node.attributes).some(a => typeof a === 'object' && ('nodes' in a || Array.isArray(a) && typeof a[0] === 'object' && 'nodes' in a[0]))) continue;
+    if (
+      Object.values(node.attributes).some(
+        a =>
+          typeof a === 'object' && ('nodes' in a || (Array.isArray(a) && typeof a[0] === 'object' && 'nodes' in a[0])),
+      )
+    )
+      continue;
     const infos = operator.infer?.(node, inputs);
     const given = inputs.reduce((sum, value) => sum + (value?.data.length ?? 0), 0);
     if (infos?.some(info => sizeOf(info.dims) > FOLD_LIMIT + 2 * given)) continue;
     const outputs = operator.run(node, inputs, context);
-    if (node.op === 'DequantizeLinear' && (inputs[0]!.type === 'int8' || inputs[0]!.type === 'uint8') && !number(node, 'block_size', 0)) {
+    if (
+      node.op === 'DequantizeLinear' &&
+      (inputs[0]!.type === 'int8' || inputs[0]!.type === 'uint8') &&
+      !number(node, 'block_size', 0)
+    ) {
       quantized.set(node.outputs[0], {
         data: inputs[0]!.data as Int8Array,
         scale: inputs[1]!.data as Float32Array,
@@ -59,7 +69,8 @@ const isFloat = (value: Value | undefined): value is Value & { data: Float32Arra
 const batchNormalization: Rule = (node, g) => {
   if (node.op !== 'BatchNormalization' || node.domain !== '' || number(node, 'training_mode', 0)) return false;
   const conv = g.sole(node.inputs[0], 'Conv');
-  if (!conv || conv.inputs[3] || conv.attributes.lo !== undefined || node.outputs.slice(1).some(name => g.uses(name))) return false;
+  if (!conv || conv.inputs[3] || conv.attributes.lo !== undefined || node.outputs.slice(1).some(name => g.uses(name)))
+    return false;
   const [gamma, beta, mean, variance] = node.inputs.slice(1).map(name => g.constants.get(name));
   const weight = g.constants.get(conv.inputs[1]);
   const bias = conv.inputs[2] ? g.constants.get(conv.inputs[2]) : undefined;
@@ -96,10 +107,16 @@ const bias: Rule = (node, g) => {
     const weight = g.constants.get(base.inputs[1]);
     if (!weight) continue;
     const conv = base.op === 'Conv';
-    if (weight.dims.length !== (conv ? 4 : 2) || value.dims.length > (conv ? 4 : 2) || !isVector(value, conv ? 3 : 1)) continue;
+    if (weight.dims.length !== (conv ? 4 : 2) || value.dims.length > (conv ? 4 : 2) || !isVector(value, conv ? 3 : 1))
+      continue;
     if (value.data.length !== weight.dims[conv ? 0 : 1]) continue;
     const b = g.constant(`${base.outputs[0]}+`, { ...value, dims: [value.data.length] });
-    g.replace([base, node], { ...base, domain: conv ? '' : FUSED, inputs: [base.inputs[0], base.inputs[1], b], outputs: node.outputs });
+    g.replace([base, node], {
+      ...base,
+      domain: conv ? '' : FUSED,
+      inputs: [base.inputs[0], base.inputs[1], b],
+      outputs: node.outputs,
+    });
     return true;
   }
   return false;
@@ -147,7 +164,13 @@ const clamp: Rule = (node, g) => {
     [lo, hi] = [low, high];
   }
   const { attributes } = base;
-  g.replace([base, node], { ...base, domain: FUSED, attributes: { ...attributes, lo, hi }, inputs: padded(base.inputs), outputs: node.outputs });
+  g.replace([base, node], {
+    ...base,
+    domain: FUSED,
+    attributes: { ...attributes, lo, hi },
+    inputs: padded(base.inputs),
+    outputs: node.outputs,
+  });
   return true;
 };
 
@@ -173,7 +196,8 @@ const gated: Rule = (node, g) => {
   for (const name of node.inputs) {
     const gate = g.sole(name, 'Sigmoid', 'HardSigmoid');
     if (!gate || other(node, name) !== gate.inputs[0]) continue;
-    if (gate.op === 'HardSigmoid' && !(close(number(gate, 'alpha', 0.2), 1 / 6) && number(gate, 'beta', 0.5) === 0.5)) continue;
+    if (gate.op === 'HardSigmoid' && !(close(number(gate, 'alpha', 0.2), 1 / 6) && number(gate, 'beta', 0.5) === 0.5))
+      continue;
     const made = standard(node, gate.op === 'Sigmoid' ? 'Silu' : 'HardSwish', [gate.inputs[0]]);
     g.replace([gate, node], gate.op === 'Sigmoid' ? { ...made, domain: FUSED } : made);
     return true;
@@ -228,7 +252,9 @@ function rootOf(g: Rewriting, name: string): { variance: string; epsilon: number
 /** ReduceMean over the last axis with the axis kept; axes as attribute or constant input. */
 function lastMean(g: Rewriting, node: Node | undefined): node is Node {
   if (!node || number(node, 'keepdims', 1) !== 1) return false;
-  const axes = node.inputs[1] ? [...(g.constants.get(node.inputs[1])?.data ?? [])].map(Number) : (node.attributes.axes as number[]);
+  const axes = node.inputs[1]
+    ? [...(g.constants.get(node.inputs[1])?.data ?? [])].map(Number)
+    : (node.attributes.axes as number[]);
   return axes?.length === 1 && axes[0] === -1;
 }
 

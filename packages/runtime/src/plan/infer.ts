@@ -1,6 +1,6 @@
 /** Shapes, types and constants of all values for given input shapes, as far as they can be known before running. */
 import type { Graph, Node } from '../load/graph.ts';
-import { type Context, describe, type Operator, operatorKey, type Operators } from '../ops/operator.ts';
+import { type Context, describe, type Operator, type Operators, operatorKey } from '../ops/operator.ts';
 import { type Info, sizeOf, type Value, zeros } from '../values.ts';
 
 /** Constants with more elements than this and than their inputs are computed at run time instead of being kept. */
@@ -95,7 +95,11 @@ export function infer(
       if (inputs.every(info => !info || info.value)) {
         const given = inputs.reduce((sum, info) => sum + (info ? sizeOf(info.dims) : 0), 0);
         if (!outputs?.some(info => sizeOf(info.dims) > Math.max(FOLD_LIMIT, given))) {
-          const values = operator.run(node, inputs.map(info => info?.value), none);
+          const values = operator.run(
+            node,
+            inputs.map(info => info?.value),
+            none,
+          );
           values.forEach((value, i) => {
             if (value && node.outputs[i]) infos.set(node.outputs[i], { type: value.type, dims: value.dims, value });
           });

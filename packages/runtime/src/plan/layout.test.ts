@@ -27,10 +27,15 @@ describe('layout', () => {
       const size = layout(buffers);
       let peak = 0;
       for (let t = 0; t < 40; t++) {
-        const alive = buffers.filter(b => b.first <= t && t <= b.last && b.bytes > 0).sort((a, b) => a.address! - b.address!);
+        const alive = buffers
+          .filter(b => b.first <= t && t <= b.last && b.bytes > 0)
+          .sort((a, b) => a.address! - b.address!);
         for (let i = 1; i < alive.length; i++)
           expect(alive[i].address).toBeGreaterThanOrEqual(alive[i - 1].address! + align(alive[i - 1].bytes));
-        peak = Math.max(peak, alive.reduce((sum, b) => sum + align(b.bytes), 0));
+        peak = Math.max(
+          peak,
+          alive.reduce((sum, b) => sum + align(b.bytes), 0),
+        );
       }
       expect(size).toBeGreaterThanOrEqual(peak);
       expect(size).toBeLessThanOrEqual(peak * 1.5);

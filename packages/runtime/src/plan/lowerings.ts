@@ -1,12 +1,16 @@
 /** Which kernels compute a node: every lowering emits steps, or returns false and leaves the node to the plain operator. */
-import { binary, type Binary, unary, type Unary } from '../kernels/elementwise.ts';
+
+import { UnsupportedError } from '../errors.ts';
+import { type Binary, binary, type Unary, unary } from '../kernels/elementwise.ts';
 import type { Build } from '../kernels/module.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
+import { createGpu } from '../webgpu/gpu.ts';
 import type { Lowering, Lowerings } from './builder.ts';
 import { chooser } from './choose.ts';
 import { FUSED } from './fused.ts';
 import { conv, linear } from './products.ts';
+import { batchNormalization, pooling } from './spatial.ts';
 
 export type KernelChoice = 'auto' | 'dense' | 'csr' | 'block' | 'plain';
 
@@ -54,12 +58,17 @@ function bounds(l: Lowering): { alpha: number; beta: number } | undefined {
   const bound = (i: number, name: string, fallback: number) =>
     l.inputs[i] ? (l.inputs[i].value?.data[0] as number | undefined) : number(l.node, name, fallback);
   const [alpha, beta] = [bound(1, 'min', -Infinity), bound(2, 'max', Infinity)];
-  return alpha === undefined || beta === undefined ? undefined : { alpha, beta: Math.max(alpha, Number.NEGATIVE_INFINITY) };
+  return alpha === undefined || beta === undefined
+    ? undefined
+    : { alpha, beta: Math.max(alpha, Number.NEGATIVE_INFINITY) };
 }
 
 const attributes =
   (alpha: number, beta = 1) =>
-  (l: Lowering) => ({ alpha: number(l.node, 'alpha', alpha), beta: number(l.node, 'beta', number(l.node, 'gamma', beta)) });
+  (l: Lowering) => ({
+    alpha: number(l.node, 'alpha', alpha),
+    beta: number(l.node, 'beta', number(l.node, 'gamma', beta)),
+  });
 
 const elementwise: Record<string, Lower> = {
   Relu: one('relu'),
@@ -97,16 +106,29 @@ const elementwise: Record<string, Lower> = {
   PRelu: two('prelu'),
 };
 
-export async function createLowerings({ kernels }: LoweringOptions): Promise<Lowerings> {
-  const choose = chooser(kernels);
-  return {
+/**
+ * @throws UnsupportedError when WebGPU is asked for and there is no adapter
+ */
+export async function createLowerings({
+  kernels,
+  backend,
+}: LoweringOptions): Promise<{ lowerings: Lowerings; release(): void }> {
+  const gpu = backend === 'webgpu' ? await createGpu() : undefined;
+  if (backend === 'webgpu' && !gpu)
+    throw new UnsupportedError("backend: 'webgpu', but this engine gives no GPU adapter; use 'wasm'");
+  const products = { choose: chooser(kernels), gpu };
+  const lowerings: Lowerings = {
     ...Object.fromEntries(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'].map(op => [op, same])),
     ...elementwise,
-    Conv: conv(choose),
-    [`${FUSED}:Conv`]: conv(choose),
-    MatMul: linear(choose),
-    Gemm: linear(choose),
-    [`${FUSED}:MatMul`]: linear(choose),
-    [`${FUSED}:Gemm`]: linear(choose),
+    MaxPool: pooling('max'),
+    AveragePool: pooling('average'),
+    BatchNormalization: batchNormalization,
+    Conv: conv(products),
+    [`${FUSED}:Conv`]: conv(products),
+    MatMul: linear(products),
+    Gemm: linear(products),
+    [`${FUSED}:MatMul`]: linear(products),
+    [`${FUSED}:Gemm`]: linear(products),
   };
+  return { lowerings, release: () => gpu?.release() };
 }

@@ -1,15 +1,95 @@
 /** Products with constant weights: which kernel computes them, and its steps. */
-import { convolution, type Geometry } from '../kernels/dense-convolution.ts';
+
 import { gemm } from '../kernels/dense.ts';
-import { detect, type Pattern } from '../kernels/pattern.ts';
+import { convolution, type Geometry } from '../kernels/dense-convolution.ts';
+import { detect, type Pattern, type Sparsity } from '../kernels/pattern.ts';
 import { sparseProduct } from '../kernels/sparse.ts';
 import { number } from '../ops/operator.ts';
-import { resolveWindow } from '../ops/window.ts';
 import { sizeOf } from '../values.ts';
+import type { Gpu } from '../webgpu/gpu.ts';
 import type { Lowering } from './builder.ts';
 import type { Chooser, Work } from './choose.ts';
+import { windowOf } from './spatial.ts';
 
-const same = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((d, i) => d === b[i]);
+/** How products are run. */
+export interface Products {
+  readonly choose: Chooser;
+  /** Runs them instead of the kernels. */
+  readonly gpu?: Gpu;
+}
+
+/** A constant matrix at any strides. */
+interface Weights {
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+  readonly rowStride: number;
+  readonly colStride: number;
+}
+
+/** Above this density no sparse kernel is ever the faster one, and its pattern is not looked for. */
+const DENSE = 0.75;
+
+/** Density and patterns; only the density where the weights are dense. */
+function inspect(matrix: Weights): Sparsity {
+  let nonzeros = 0;
+  for (const value of matrix.weight) if (value !== 0) nonzeros++;
+  const density = nonzeros / Math.max(1, matrix.weight.length);
+  return density > DENSE ? { density, nonzeros, patterns: [] } : detect(matrix);
+}
+
+/** A product on the GPU: the weights go there once, the activations on every run. */
+function onGpu(
+  l: Lowering,
+  gpu: Gpu,
+  { weight, rows, cols, rowStride, colStride }: Weights,
+  work: Work,
+  { patterns, density }: Sparsity,
+  bias: Float32Array | undefined,
+  shape: { readonly layout: 'columns' | 'rows'; readonly pixels: number; readonly batch: number },
+): void {
+  const sparse = patterns.find(p => p.kind !== 'csr') ?? patterns[0];
+  const pattern =
+    !sparse || density > 0.5
+      ? 'dense'
+      : sparse.kind === 'csr'
+        ? 'csr'
+        : sparse.kind === 'block'
+          ? { block: sparse.rows }
+          : sparse;
+  let data = weight;
+  if (rowStride !== cols || colStride !== 1) {
+    data = new Float32Array(rows * cols);
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < cols; c++) data[r * cols + c] = weight[r * rowStride + c * colStride];
+  }
+  const matrix = gpu.matrix({ data, rows, cols, pattern, bias });
+  const [x, y] = [l.x(0), l.y()];
+  const residual = l.inputs[3] ? l.x(3) : undefined;
+  const { lo, hi } = limits(l);
+  const { layout, pixels, batch } = shape;
+  l.device(async view => {
+    const options = {
+      layout,
+      batch,
+      lo,
+      hi,
+      residual: residual === undefined ? undefined : view(residual, batch * rows * pixels),
+    };
+    const result = await matrix.multiply(view(x, batch * cols * pixels), pixels, options);
+    view(y, result.length).set(result);
+  });
+  account(
+    l,
+    work,
+    `webgpu ${sparse && pattern !== 'dense' ? name(sparse) : 'dense'}`,
+    pattern === 'dense' ? 1 : density,
+    matrix.bytes,
+  );
+}
+
+const same = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((d, i) => d === b[i]);
 
 const limits = ({ node }: Lowering): { lo: number; hi: number } => ({
   lo: (node.attributes.lo as number | undefined) ?? Number.NEGATIVE_INFINITY,
@@ -32,7 +112,7 @@ function account(l: Lowering, work: Work, kernel: string, done: number, bytes: n
 
 /** Conv with constant weights, alone or with a fused residual and clamp. */
 export const conv =
-  (choose: Chooser) =>
+  ({ choose, gpu }: Products) =>
   (l: Lowering): boolean => {
     const [x, w, , residual] = l.inputs;
     const weight = l.weight(1);
@@ -41,34 +121,16 @@ export const conv =
     const rank = x!.dims.length;
     if (!weight || !allFloat(l) || (rank !== 3 && rank !== 4) || (l.inputs[2] && !bias)) return false;
     if (residual && !same(residual.dims, out.dims)) return false;
-    // A 1-D convolution is one of height 1.
-    const flat = rank === 3;
-    const window = resolveWindow(l.node, x!.dims.slice(2), w!.dims.slice(2));
-    const two = <T>(values: readonly T[], first: T): [T, T] => (flat ? [first, values[0]] : [values[0], values[1]]);
-    const pads = flat ? [0, window.pads[0], 0, window.pads[1]] : window.pads;
-    const [height, width] = two(x!.dims.slice(2), 1);
-    const [outHeight, outWidth] = two(out.dims.slice(2), 1);
-    const [batch, channels] = x!.dims;
+    const window = windowOf(l, w!.dims.slice(2))!;
+    const { batch, channels, outHeight, outWidth } = window;
     const outChannels = w!.dims[0];
     const groups = number(l.node, 'group', 1);
-    const geometry: Geometry = {
-      batch,
-      channels,
-      height,
-      width,
-      outChannels,
-      kernel: two(window.kernel, 1),
-      strides: two(window.strides, 1),
-      dilations: two(window.dilations, 1),
-      pads: pads as [number, number, number, number],
-      outHeight,
-      outWidth,
-      groups,
-    };
+    const geometry: Geometry = { ...window, outChannels, groups };
     const cols = sizeOf(w!.dims.slice(1));
-    const unit = geometry.kernel.every(k => k === 1) && geometry.strides.every(s => s === 1) && pads.every(p => p === 0) && groups === 1;
+    const unit =
+      [...window.kernel, ...window.strides].every(k => k === 1) && window.pads.every(p => p === 0) && groups === 1;
     const matrix = { weight: weight.data, rows: outChannels, cols, rowStride: cols, colStride: 1, bias: bias?.data };
-    const found = detect(matrix);
+    const found = inspect(matrix);
     const work: Work = {
       kind: unit ? 'pixels' : groups === channels && groups > 1 ? 'depthwise' : 'window',
       rows: outChannels,
@@ -77,12 +139,20 @@ export const conv =
       density: found.density,
       nonzeros: found.nonzeros,
     };
+    if (gpu && unit) {
+      onGpu(l, gpu, matrix, work, found, bias?.data, { layout: 'columns', pixels: outHeight * outWidth, batch });
+      return true;
+    }
     const { lo, hi } = limits(l);
     const maps = { x: l.x(0), y: l.y(), residual: residual && l.x(3), lo, hi };
     const pattern = choose(work, found.patterns);
     const key = [weight.key, bias?.key].join('+');
     if (pattern && unit) {
-      const { bytes } = sparseProduct(l.emitter, { ...matrix, pattern, key }, { ...maps, pixels: outHeight * outWidth, batch });
+      const { bytes } = sparseProduct(
+        l.emitter,
+        { ...matrix, pattern, key },
+        { ...maps, pixels: outHeight * outWidth, batch },
+      );
       account(l, work, name(pattern), found.density, bytes);
       return true;
     }
@@ -97,7 +167,7 @@ export const name = (pattern: Pattern): string =>
 
 /** x [.., m, k] times a matrix: MatMul and Gemm, alone or fused with bias, residual and clamp. */
 export const linear =
-  (choose: Chooser) =>
+  ({ choose, gpu }: Products) =>
   (l: Lowering): boolean => {
     const [a, b, c, residual] = l.inputs;
     const [out] = l.outputs;
@@ -110,15 +180,27 @@ export const linear =
     const n = out.dims.at(-1)!;
     if (a!.dims.length < 2 || b!.dims.length < 2) return false;
     // A bias along the columns; any other form of Gemm's C is left to the plain operator.
-    const bias = l.weight(2);
-    if (c && (sizeOf(c.dims) !== n || c.dims.at(-1) !== n || (c && beta !== 1 && c))) return false;
+    if (c && (sizeOf(c.dims) !== n || c.dims.at(-1) !== n || beta !== 1)) return false;
     const { lo, hi } = limits(l);
     if (weight && !transA) {
       const k = a!.dims.at(-1)!;
       const m = sizeOf(a!.dims) / k;
       const [rowStride, colStride] = transB ? [k, 1] : [1, n];
-      const found = detect({ weight: weight.data, rows: n, cols: k, rowStride, colStride });
-      const work: Work = { kind: m === 1 ? 'vector' : 'tokens', rows: n, cols: k, uses: m, density: found.density, nonzeros: found.nonzeros };
+      const matrix = { weight: weight.data, rows: n, cols: k, rowStride, colStride };
+      const found = inspect(matrix);
+      const work: Work = {
+        kind: m === 1 ? 'vector' : 'tokens',
+        rows: n,
+        cols: k,
+        uses: m,
+        density: found.density,
+        nonzeros: found.nonzeros,
+      };
+      const bias = l.weight(2);
+      if (gpu && alpha === 1 && (!c || bias)) {
+        onGpu(l, gpu, matrix, work, found, bias?.data, { layout: 'rows', pixels: m, batch: 1 });
+        return true;
+      }
       choose(work, found.patterns);
       gemm(l.emitter, {
         m,
@@ -134,7 +216,6 @@ export const linear =
         hi,
       });
       account(l, work, m === 1 ? 'dense vector' : 'dense', 1, weight.data.byteLength);
-      void bias;
       return true;
     }
     // Two activations: one product for each item of the batch, whose strides must be uniform.
