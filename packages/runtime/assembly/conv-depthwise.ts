@@ -1,7 +1,7 @@
-// Depthwise convolution: every output plane from one input plane. The plane is padded into scratch (L1 or L2), then tiles
-// of 7 or 4 rows × 4 columns are kept in registers while the taps pass by.
+// Depthwise convolution: every output plane from one input plane. Bands of it are padded into scratch (L1), then tiles of 7
+// or 4 rows × 4 columns are kept in registers while the taps pass by.
 import { madd, share } from './common';
-import { padPlane } from './conv-plane';
+import { clearBand, padBand } from './conv-plane';
 import { clamp, setLimits } from './dense-tile';
 import { storeSome } from './dense-vector';
 
@@ -13,9 +13,32 @@ function put(y: usize, v: v128, count: i32): void {
   else storeSome(y, v, count);
 }
 
-function tile7(x: usize, step: usize, table: usize, taps: i32, weights: usize, bias: v128, y: usize, ldy: usize, count: i32): void {
+/** Seven rows. `run` taps at a time are neighbours in memory, where it is 3; else any. */
+function tile7(
+  x: usize, step: usize, table: usize, taps: i32, run: i32, weights: usize, bias: v128, y: usize, ldy: usize, count: i32,
+): void {
   let a = bias, b = bias, c = bias, d = bias, e = bias, f = bias, g = bias;
-  for (const end = table + taps * 4; table < end; table += 4, weights += 4) {
+  const end = table + taps * 4;
+  if (run == 3) {
+    for (; table < end; table += 12, weights += 12) {
+      const u = v128.load32_splat(weights), v = v128.load32_splat(weights, 4), w = v128.load32_splat(weights, 8);
+      let p = x + load<i32>(table);
+      a = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), a)));
+      p += step;
+      b = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), b)));
+      p += step;
+      c = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), c)));
+      p += step;
+      d = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), d)));
+      p += step;
+      e = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), e)));
+      p += step;
+      f = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), f)));
+      p += step;
+      g = madd(w, v128.load(p, 8), madd(v, v128.load(p, 4), madd(u, v128.load(p), g)));
+    }
+  }
+  for (; table < end; table += 4, weights += 4) {
     const w = v128.load32_splat(weights);
     let p = x + load<i32>(table);
     a = madd(w, v128.load(p), a);
@@ -66,43 +89,61 @@ function tile1(x: usize, table: usize, taps: i32, weights: usize, bias: v128, y:
 
 /**
  * `planes` output planes [oh][ow]; plane p reads input plane p / multiplier and weights [p % channels][taps].
- * - `rows`, `pitch`, `sx`: the padded copy (see padPlane); `sy`: its rows from one output row to the next.
- * - `table`: byte offset of each tap in the copy. `bias`: one float for each channel, or null.
- * - `scratch`: per thread `scratchBytes` ≥ rows · sx · pitch floats + 64 bytes.
+ * - Bands of `band` output rows are padded into scratch as rows of sx · pitch floats (see conv-plane); `sy`: rows from one
+ *   output row to the next, `reach`: rows under one output row.
+ * - `table`: byte offset of each tap in the band; `run` 3 says that taps come in threes of neighbours.
+ * - `bias`: one float for each channel, or null.
+ * - `scratch`: per thread `scratchBytes`, two bands and 64 bytes.
  */
 export function depthwise(
   x: usize, y: usize, weights: usize, bias: usize, planes: i32, channels: i32, multiplier: i32, h: i32, w: i32,
-  oh: i32, ow: i32, top: i32, left: i32, rows: i32, pitch: i32, sx: i32, sy: i32, table: usize, taps: i32,
-  lo: f32, hi: f32, scratch: usize, scratchBytes: i32, thread: i32, threads: i32,
+  oh: i32, ow: i32, top: i32, left: i32, band: i32, reach: i32, pitch: i32, sx: i32, sy: i32, table: usize, taps: i32,
+  run: i32, lo: f32, hi: f32, scratch: usize, scratchBytes: i32, thread: i32, threads: i32,
 ): void {
   setLimits(lo, hi);
+  const step = sy * pitch * sx * 4, ldy = ow * 4;
+  const rows = (band - 1) * sy + reach;
+  const bandBytes = rows * pitch * sx * 4;
+  const zero = f32x4.splat(0);
   scratch += thread * scratchBytes;
-  const step = sy * pitch * sx * 4;
-  const ldy = ow * 4;
-  const height = (oh + 6) / 7 * 7 <= (oh + 3) / 4 * 4 ? 7 : 4;
-  const end = share(planes, multiplier, thread + 1, threads);
-  for (let p = share(planes, multiplier, thread, threads); p < end; p++) {
-    if (p % multiplier == 0) padPlane(x + (p / multiplier) * h * w * 4, h, w, scratch, top, left, rows, pitch, sx, 0);
-    const channel = p % channels;
-    const filter = weights + channel * taps * 4;
-    const start = bias ? v128.load32_splat(bias + channel * 4) : f32x4.splat(0);
-    const out = y + p * oh * ow * 4;
-    for (let r = 0; r < oh; ) {
-      // The last tile overlaps the one before it.
-      let tall = height;
-      if (r + tall > oh) {
-        if (oh >= tall) r = oh - tall;
-        else tall = 1;
+  clearBand(scratch, (bandBytes >> 2) * 2, zero);
+  const bands = (oh + band - 1) / band;
+  // Items are bands of input planes. Each is padded while the one before it is computed: reading what was just stored,
+  // at other alignments, would stall.
+  const inputs = planes / multiplier;
+  const first = share(inputs, 1, thread, threads) * bands, end = share(inputs, 1, thread + 1, threads) * bands;
+  for (let item = first; item <= end; item++) {
+    if (item < end) {
+      const plane = item / bands, r = (item - plane * bands) * band;
+      padBand(
+        x + plane * h * w * 4, h, w, scratch + (item & 1) * bandBytes,
+        r * sy - top, (min(band, oh - r) - 1) * sy + reach, left, pitch, sx, zero,
+      );
+    }
+    if (item == first) continue;
+    const plane = (item - 1) / bands, r0 = (item - 1 - plane * bands) * band;
+    const tall = min(band, oh - r0);
+    const image = scratch + ((item - 1) & 1) * bandBytes;
+    const height = (tall + 6) / 7 * 7 <= (tall + 3) / 4 * 4 ? 7 : 4;
+    for (let p = plane * multiplier; p < (plane + 1) * multiplier; p++) {
+      const channel = p % channels;
+      const filter = weights + channel * taps * 4;
+      const start = bias ? v128.load32_splat(bias + channel * 4) : zero;
+      const out = y + (p * oh + r0) * ldy;
+      for (let r = 0; r < tall; ) {
+        // The last tile overlaps the one before it.
+        const tile = tall >= height ? height : 1;
+        r = min(r, tall - tile);
+        const from = image + r * step, to = out + r * ldy;
+        for (let j = 0; j < ow; j += 4) {
+          const column = j + 4 <= ow || ow < 4 ? j : ow - 4, count = ow - column;
+          const source = from + column * 4, target = to + column * 4;
+          if (tile == 7) tile7(source, step, table, taps, run, filter, start, target, ldy, count);
+          else if (tile == 4) tile4(source, step, table, taps, filter, start, target, ldy, count);
+          else tile1(source, table, taps, filter, start, target, count);
+        }
+        r += tile;
       }
-      const from = scratch + r * step, to = out + r * ldy;
-      for (let j = 0; j < ow; j += 4) {
-        const column = j + 4 <= ow || ow < 4 ? j : ow - 4, count = ow - column;
-        const source = from + column * 4, target = to + column * 4;
-        if (tall == 7) tile7(source, step, table, taps, filter, start, target, ldy, count);
-        else if (tall == 4) tile4(source, step, table, taps, filter, start, target, ldy, count);
-        else tile1(source, table, taps, filter, start, target, count);
-      }
-      r += tall;
     }
   }
 }

@@ -1,26 +1,32 @@
 // Maximum and average pooling over padded copies of the planes.
 import { share } from './common';
-import { padPlane } from './conv-plane';
+import { clearBand, padBand } from './conv-plane';
 import { storeSome } from './dense-vector';
 
 /**
- * Pools `planes` planes [h][w] to [oh][ow]. The padded copy and `table` are as in `depthwise`. `average` 0: the maximum;
+ * Pools `planes` planes [h][w] to [oh][ow]. Bands, `table` and scratch are as in `depthwise`, but one band. `average` 0: the maximum;
  * else the sum over counts[r] · counts[oh + j], how many rows and columns of the window count.
  */
 export function pool(
   x: usize, y: usize, planes: i32, h: i32, w: i32, oh: i32, ow: i32, top: i32, left: i32,
-  rows: i32, pitch: i32, sx: i32, sy: i32, table: usize, taps: i32, average: i32, counts: usize,
+  band: i32, reach: i32, pitch: i32, sx: i32, sy: i32, table: usize, taps: i32, average: i32, counts: usize,
   scratch: usize, scratchBytes: i32, thread: i32, threads: i32,
 ): void {
   scratch += thread * scratchBytes;
   const step = sy * pitch * sx * 4;
+  const padding = f32x4.splat(average ? 0 : -Infinity);
+  clearBand(scratch, ((band - 1) * sy + reach) * pitch * sx, padding);
   const tableEnd = table + taps * 4;
   const end = share(planes, 1, thread + 1, threads);
   for (let p = share(planes, 1, thread, threads); p < end; p++) {
-    padPlane(x + p * h * w * 4, h, w, scratch, top, left, rows, pitch, sx, average ? 0 : -Infinity);
     let to = y + p * oh * ow * 4;
     for (let r = 0; r < oh; r++, to += ow * 4) {
-      const from = scratch + r * step;
+      const row = r % band;
+      if (row == 0) {
+        const rows = (min(band, oh - r) - 1) * sy + reach;
+        padBand(x + p * h * w * 4, h, w, scratch, r * sy - top, rows, left, pitch, sx, padding);
+      }
+      const from = scratch + row * step;
       for (let j = 0; j < ow; j += 4) {
         const source = from + j * 4;
         let v = v128.load(source + load<i32>(table));

@@ -3,6 +3,7 @@ import { share } from './common';
 import { fullTiles, sparseShare, tileCount, tileStart } from './sparse-sweep';
 import { sweepTile } from './sparse-tiles';
 
+export { peak } from './peak';
 export { sparseConvolution, sparsePlanes, sparseTokens } from './sparse-stage';
 export { sparseVector, sparseVectorGrouped } from './sparse-vector';
 

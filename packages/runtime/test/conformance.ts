@@ -3,10 +3,11 @@
  *
  *   node packages/runtime/test/conformance.ts <folder> … [--backend plain] [--only text] [--json]
  *
- * A folder is searched for cases: folders with `model.onnx` and `test_data_set_*` of `input_<i>.pb` and `output_<i>.pb`
- * (TensorProto), as in `onnx/backend/test/data` of the onnx package. Numbers must agree as ONNX's runner asks, to
- * |a − b| ≤ 1e−7 + 1e−3 |b|; integers, strings, types and shapes exactly. Models of what the runtime does not have by
- * design (sequences, 4- and 8-bit floats, training) count as refused when the loader says so. Exit code 1 if any case fails.
+ * A folder is searched for cases as in `onnx/backend/test/data` of the onnx package: folders with `model.onnx` and
+ * `test_data_set_*` of `input_<i>.pb` and `output_<i>.pb` (TensorProto), and `light_*.onnx` with its outputs. Numbers must
+ * agree as ONNX's runner asks, to |a − b| ≤ 1e−7 + 1e−3 |b|; integers, strings, types and shapes exactly. Models of what the
+ * runtime does not have by design (sequences, 4- and 8-bit floats, training) count as refused when that is the error. Exit
+ * code 1 if any case fails.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -20,7 +21,7 @@ import { widen } from '../src/ops/half.ts';
 import { operators } from '../src/ops/index.ts';
 import { checkOperators, interpret, subgraphsOf } from '../src/ops/interpret.ts';
 import { operatorKey } from '../src/ops/operator.ts';
-import type { Value } from '../src/values.ts';
+import { sizeOf, type Value } from '../src/values.ts';
 
 /** Prepares a model; what comes back computes its outputs. */
 export type Backend = (model: Model) => (feeds: ReadonlyMap<string, Value>) => Promise<ReadonlyMap<string, Value>>;
@@ -64,31 +65,49 @@ export function difference(actual: Value, expected: Value, shapeOnly = false): s
   return undefined;
 }
 
-/** The values of a data set. Some files say uint16 where the model says bfloat16: the bits are the same. */
-function tensors(folder: string, kind: 'input' | 'output', declared: readonly ValueInfo[]): Value[] {
+/** Values in numbered files. Some say uint16 where the model says bfloat16: the bits are the same. */
+function tensors(path: string, declared: readonly ValueInfo[]): Value[] {
   const out: Value[] = [];
-  for (let i = 0; existsSync(join(folder, `${kind}_${i}.pb`)); i++) {
-    const { value } = parseTensor(readFileSync(join(folder, `${kind}_${i}.pb`)));
+  for (let i = 0; existsSync(`${path}_${i}.pb`); i++) {
+    const { value } = parseTensor(readFileSync(`${path}_${i}.pb`));
     out.push(value.type === 'uint16' && declared[i].type === 'bfloat16' ? { ...value, type: 'bfloat16' } : value);
   }
   return out;
 }
 
-/** Runs one case on a backend. */
-export async function runCase(folder: string, backend: Backend): Promise<CaseResult> {
-  const name = basename(folder);
+/** What ONNX feeds its "light" models, which come without inputs: 0 … 1 in equal steps. */
+function ramp({ type, dims = [] }: ValueInfo): Value {
+  const shape = dims.map(dim => (typeof dim === 'number' ? dim : 1));
+  const size = sizeOf(shape);
+  return { type, dims: shape, data: Float32Array.from({ length: size }, (_, i) => i / size) };
+}
+
+/** The data sets of a case: pairs of inputs and expected outputs. */
+function* dataSets(path: string, { inputs, outputs }: Graph): Generator<[Value[], Value[]]> {
+  if (path.endsWith('.onnx')) {
+    yield [inputs.map(ramp), tensors(`${path.slice(0, -'.onnx'.length)}_output`, outputs)];
+    return;
+  }
+  for (const set of readdirSync(path).filter(entry => entry.startsWith('test_data_set_'))) {
+    yield [tensors(join(path, set, 'input'), inputs), tensors(join(path, set, 'output'), outputs)];
+  }
+}
+
+/** Runs one case, a folder or a light model's file, on a backend. */
+export async function runCase(path: string, backend: Backend): Promise<CaseResult> {
+  const name = basename(path, '.onnx');
   let used: string[] = [];
   try {
-    const model = parseModel(readFileSync(join(folder, 'model.onnx')));
-    const { inputs, outputs } = model.graph;
-    used = [...new Set(operatorsOf(model.graph))];
+    const model = parseModel(readFileSync(path.endsWith('.onnx') ? path : join(path, 'model.onnx')));
+    const { graph } = model;
+    used = [...new Set(operatorsOf(graph))];
     const run = backend(model);
-    for (const set of readdirSync(folder).filter(entry => entry.startsWith('test_data_set_'))) {
-      const given = tensors(join(folder, set), 'input', inputs);
-      const results = await run(new Map(inputs.map((input, i) => [input.name, given[i]])));
-      for (const [i, expected] of tensors(join(folder, set), 'output', outputs).entries()) {
-        const wrong = difference(results.get(outputs[i].name)!, expected, DRAWS.test(name));
-        if (wrong) return { name, outcome: 'failed', message: `${outputs[i].name}: ${wrong}`, operators: used };
+    for (const [given, outputs] of dataSets(path, graph)) {
+      const results = await run(new Map(graph.inputs.map((input, i) => [input.name, given[i]])));
+      for (const [i, expected] of outputs.entries()) {
+        const output = graph.outputs[i].name;
+        const wrong = difference(results.get(output)!, expected, DRAWS.test(name));
+        if (wrong) return { name, outcome: 'failed', message: `${output}: ${wrong}`, operators: used };
       }
     }
     return { name, outcome: 'passed', operators: used };
@@ -98,12 +117,14 @@ export async function runCase(folder: string, backend: Backend): Promise<CaseRes
   }
 }
 
-/** Folders of cases at or below a folder, by name. */
+/** Cases at or below a folder, by name. */
 export function findCases(folder: string): string[] {
   if (existsSync(join(folder, 'model.onnx'))) return [folder];
   return readdirSync(folder, { withFileTypes: true })
-    .filter(entry => entry.isDirectory())
-    .flatMap(entry => findCases(join(folder, entry.name)))
+    .flatMap(entry => {
+      const path = join(folder, entry.name);
+      return entry.isDirectory() ? findCases(path) : /^light_.*\.onnx$/.test(entry.name) ? path : [];
+    })
     .sort();
 }
 

@@ -3,7 +3,7 @@ import { check } from '../errors.ts';
 import type { Address, Emitter } from '../plan/emitter.ts';
 import { B_MODE, type Limits, type Panels, product, type Rows } from './dense.ts';
 import { packRows, paddedRows } from './dense-pack.ts';
-import { extent, phases, type Window } from './dense-window.ts';
+import { extent, bands, type Window } from './dense-window.ts';
 import { binary, unary } from './elementwise.ts';
 
 export interface Geometry extends Window {
@@ -111,14 +111,14 @@ function patches(e: Emitter, geometry: Geometry, x: Address): Panels {
 function depthwise(e: Emitter, { data, key, bias }: Filters, geometry: Geometry, maps: Maps): void {
   const { batch, channels, outChannels, height, width, strides, pads, outHeight, outWidth } = geometry;
   const { x, y, residual, lo = -Infinity, hi = Infinity } = maps;
-  const { rows, pitch, table, taps, scratch, bytes } = phases(e, geometry);
+  const { band, reach, pitch, run, table, taps, scratch, bytes } = bands(e, geometry);
   const filters = e.constant(`${key} depthwise`, () => data);
   const biases = bias ? e.constant(`${key} bias`, () => bias) : 0;
   const separate = residual !== undefined;
   e.step(
     'depthwise',
     ...[x, y, filters, biases, batch * outChannels, outChannels, outChannels / channels, height, width],
-    ...[outHeight, outWidth, pads[0], pads[1], rows, pitch, strides[1], strides[0], table, taps],
+    ...[outHeight, outWidth, pads[0], pads[1], band, reach, pitch, strides[1], strides[0], table, taps, run],
     ...[separate ? -Infinity : lo, separate ? Infinity : hi, scratch, bytes],
   );
   if (residual === undefined) return;

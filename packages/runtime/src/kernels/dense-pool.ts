@@ -1,6 +1,6 @@
 /** Pooling by sliding windows. Global pooling is a reduction: see `reduce`. */
 import type { Address, Emitter } from '../plan/emitter.ts';
-import { phases, type Window } from './dense-window.ts';
+import { bands, type Window } from './dense-window.ts';
 
 /**
  * y[batch, channels, outHeight, outWidth] from x[batch, channels, height, width]. With ceil_mode, outHeight and outWidth say
@@ -14,7 +14,7 @@ export function pool(
 ): void {
   const { batch, channels, height, width, strides, pads, outHeight, outWidth } = window;
   if (batch * channels * outHeight * outWidth === 0) return;
-  const { rows, pitch, table, taps, scratch, bytes } = phases(e, window);
+  const { band, reach, pitch, table, taps, scratch, bytes } = bands(e, window);
   const counts = kind === 'max' ? [] : [0, 1].flatMap(axis => countAlong(window, axis as 0 | 1));
   const average = kind === 'max' ? 0 : 1;
   e.step(

@@ -28,11 +28,11 @@ export function extent({ kernel, strides, dilations, outHeight, outWidth }: Wind
 export const integers = (e: Emitter, name: string, values: readonly number[]): Address =>
   e.constant(`${name} ${values.join()}`, () => Int32Array.from(values));
 
-/** How per-plane kernels lay out and read their padded copy: see `padPlane` in the assembly. */
-export function phases(e: Emitter, window: Window) {
-  const { kernel, strides, dilations } = window;
-  const [rows, columns] = extent(window);
-  const pitch = Math.ceil(columns / strides[1]);
+/** How per-plane kernels lay out and read their padded bands: see `conv-plane.ts` of the assembly. */
+export function bands(e: Emitter, window: Window) {
+  const { kernel, strides, dilations, outHeight } = window;
+  // Slack for stores of whole vectors.
+  const pitch = Math.ceil(extent(window)[1] / strides[1]) + 3;
   const taps: number[] = [];
   for (let ky = 0; ky < kernel[0]; ky++) {
     for (let kx = 0; kx < kernel[1]; kx++) {
@@ -41,13 +41,17 @@ export function phases(e: Emitter, window: Window) {
       taps.push(4 * (ky * dilations[0] * pitch * strides[1] + inRow));
     }
   }
-  const bytes = Math.ceil((rows * pitch * strides[1] * 4 + 64) / 64) * 64;
+  const reach = (kernel[0] - 1) * dilations[0] + 1;
+  const rowFloats = pitch * strides[1];
+  // Two bands should stay in a 48 kB cache beside the outputs; bands of sevens suit the tiles.
+  const fitting = Math.floor((4096 / rowFloats - reach) / strides[0] / 7) * 7;
+  const band = Math.min(outHeight, Math.max(7, fitting));
+  const bytes = Math.ceil((2 * ((band - 1) * strides[0] + reach) * rowFloats * 4 + 128) / 64) * 64;
   return {
-    rows,
-    pitch,
+    ...{ band, reach, pitch, taps: taps.length, bytes },
     table: integers(e, 'taps', taps),
-    taps: taps.length,
     scratch: e.scratch(bytes * e.threads),
-    bytes,
+    /** Whether taps come in threes of neighbours. */
+    run: kernel[1] === 3 && strides[1] === 1 && dilations[1] === 1 ? 3 : 1,
   };
 }

@@ -104,6 +104,14 @@ export function wordsOf(type: DataType, data: Value['data']): { words: Words; un
   };
 }
 
+// Two loops, so that words are never boxed for the strings' sake.
+function moveWords(from: Int32Array, to: Int32Array, i: number, j: number, p: number, q: number, n: number): void {
+  for (let k = 0; k < n; k++, i += p, j += q) to[j] = from[i];
+}
+function moveStrings(from: string[], to: string[], i: number, j: number, p: number, q: number, n: number): void {
+  for (let k = 0; k < n; k++, i += p, j += q) to[j] = from[i];
+}
+
 export interface Strided {
   readonly data: Value['data'];
   readonly strides: Dims;
@@ -123,7 +131,7 @@ export function copyStrided(type: DataType, dims: Dims, from: Strided, to: Strid
       if (p === 1 && q === 1 && length > 16 && !Array.isArray(source)) {
         (target as Int32Array).set((source as Int32Array).subarray(i, i + length), j);
       } else {
-        for (let k = 0; k < length; k++, i += p, j += q) target[j] = source[i];
+        (Array.isArray(source) ? moveStrings : moveWords)(source as never, target as never, i, j, p, q, length);
       }
     },
     [(from.start ?? 0) * unit, (to.start ?? 0) * unit],

@@ -4,7 +4,7 @@ import type { Node } from '../load/graph.ts';
 import { dataType } from '../load/tensor.ts';
 import { arrayOf, bytesOf, type DataType, type Info, type NumericArray, sizeOf, type Value } from '../values.ts';
 import { isBig, isFloat } from './access.ts';
-import { float16Bits, float32ToBfloat16, float32ToFloat16, narrow, room, widen } from './half.ts';
+import { float32ToBfloat16, float32ToFloat16, narrow, room, widen } from './half.ts';
 import { axisOf, need, roundEven } from './numeric.ts';
 import { describe, fail, type Inputs, number, type Operator, type Operators } from './operator.ts';
 import { toBig } from './scalar.ts';
@@ -25,14 +25,14 @@ export function typeAttribute<D extends DataType | undefined>(node: Node, name: 
 function decimal(x: number, type: DataType): string {
   if (!Number.isFinite(x)) return Number.isNaN(x) ? 'NaN' : x > 0 ? 'INF' : '-INF';
   if (type === 'float64' || Number.isInteger(x)) return String(x);
-  const same = type === 'float32' ? Math.fround : type === 'float16' ? float16Bits : (v: number) => widenOne(v);
+  const rounded = (v: number) =>
+    type === 'float32' ? Math.fround(v) : (type === 'float16' ? float32ToFloat16 : float32ToBfloat16)([v])[0];
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(x.toPrecision(digits));
-    if (same(short) === same(x)) return String(short);
+    if (rounded(short) === rounded(x)) return String(short);
   }
   return String(Number(x.toPrecision(9)));
 }
-const widenOne = (x: number): number => float32ToBfloat16([x])[0];
 
 const SPECIAL: Readonly<Record<string, number>> = { inf: Infinity, infinity: Infinity, nan: Number.NaN };
 

@@ -1,6 +1,6 @@
 /** Operators that make values from attributes or a few numbers: constants, ranges, identity matrices. */
 import { isSparse, type Node, type SparseValue } from '../load/graph.ts';
-import { type DataType, type Info, type NumericArray, sizeOf, type Value, zeros } from '../values.ts';
+import { type DataType, type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { contents, isBig } from './access.ts';
 import { typeAttribute } from './cast.ts';
 import { narrow, room, widen } from './half.ts';
@@ -89,7 +89,7 @@ const eyeLike: Operator = {
 };
 
 const range: Operator = {
-  attributes: ['stash_type'],
+  attributes: [],
   shapeInputs: [0, 1, 2],
   infer(node, inputs: Inputs<Info>) {
     const [start, limit, delta] = [0, 1, 2].map(i => {
@@ -103,7 +103,7 @@ const range: Operator = {
   run(node, inputs) {
     const [{ type, dims }] = range.infer!(node, inputs);
     const [start, , delta] = (inputs as Value[]).map(value => widen(value)[0] as number);
-    const data = room(type as 'float32', dims[0]) as Float32Array | NumericArray as Float32Array;
+    const data = room(type as 'float32', dims[0]) as Float32Array;
     const index = (isBig(type) ? BigInt : Number) as NumberConstructor;
     for (let i = 0; i < data.length; i++) data[i] = start + index(i) * delta;
     return [narrow(type, dims, data)];

@@ -37,14 +37,19 @@ export function mapInto(f: Unary, x: NumericArray, out: NumericArray): void {
   else mapAny(f, x as Float64Array, out as Float64Array);
 }
 
-type Row = (f: Binary, a: Float64Array, b: Float64Array, out: Float64Array, at: number, row: number[]) => void;
+export type Row = (a: Float64Array, b: Float64Array, out: Float64Array, at: number, row: readonly number[]) => void;
 
-const rowFloat32: Row = (f, a, b, out, at, [i, j, p, q, n]) => {
-  for (const end = at + n; at < end; at++, i += p, j += q) out[at] = f(a[i], b[j]) as number;
-};
-const rowAny: Row = (f, a, b, out, at, [i, j, p, q, n]) => {
-  for (const end = at + n; at < end; at++, i += p, j += q) out[at] = f(a[i], b[j]) as number;
-};
+/**
+ * Loops of their own for the functions that models compute on many elements: a call that returns a number costs ten times
+ * what an addition does.
+ */
+const ROWS = new Map<Binary, Row>();
+
+/** Registers the loop of a function of numbers. */
+export function withRow(f: Binary, row: Row): Binary {
+  ROWS.set(f, row);
+  return f;
+}
 
 /** out = f(a, b) over the shape `dims`; `a` and `b` of shapes that expand to it. */
 export function zip(
@@ -56,12 +61,14 @@ export function zip(
   out: NumericArray,
   dims: readonly number[],
 ): void {
-  const float32 = a instanceof Float32Array && b instanceof Float32Array && out instanceof Float32Array;
-  const row = float32 ? rowFloat32 : rowAny;
+  const fast = a instanceof BigInt64Array || a instanceof BigUint64Array ? undefined : ROWS.get(f);
+  const [x, y, z] = [a, b, out] as [Float64Array, Float64Array, Float64Array];
   let at = 0;
   forEachRow(dims, [expandedStrides(aDims, dims), expandedStrides(bDims, dims)], ([i, j], [p, q], n) => {
-    row(f, a as Float64Array, b as Float64Array, out as Float64Array, at, [i, j, p, q, n]);
-    at += n;
+    if (fast) {
+      fast(x, y, z, at, [i, j, p, q, n]);
+      at += n;
+    } else for (const end = at + n; at < end; at++, i += p, j += q) z[at] = f(x[i], y[j]) as number;
   });
 }
 

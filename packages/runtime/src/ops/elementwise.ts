@@ -1,7 +1,7 @@
 /** Operators that map elements to elements: arithmetic, activations, comparisons, logic and bits. */
 import { arrayOf, type Info, sizeOf, type Value } from '../values.ts';
 import { isBig, isFloat, isInteger, scalarOf } from './access.ts';
-import { broadcastShapes, copyStrided, expandedStrides, forEachRow } from './broadcast.ts';
+import { broadcastShapes, expandedStrides, forEachRow, wordsOf } from './broadcast.ts';
 import {
   activation,
   type Binary,
@@ -17,20 +17,82 @@ import {
   type Unary,
   unary,
   variadic,
+  withRow,
   zip,
 } from './elements.ts';
 import { narrow, room, widen } from './half.ts';
-import { need, roundEven, sigmoid, stridesOf } from './numeric.ts';
+import { need, roundEven, sigmoid } from './numeric.ts';
 import { fail, number, type Operator, type Operators, text } from './operator.ts';
 import { erf, gelu, geluTanh, pick, softplus, toBig } from './scalar.ts';
+
+const add = withRow(
+  (x, y) => x + y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] + b[j];
+  },
+);
+const sub = withRow(
+  (x, y) => x - y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] - b[j];
+  },
+);
+const mul = withRow(
+  (x, y) => x * y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] * b[j];
+  },
+);
+const div = withRow(
+  (x, y) => x / y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] / b[j];
+  },
+);
+const greater = withRow(
+  (x, y) => x > y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = +(a[i] > b[j]);
+  },
+);
+const greaterOrEqual = withRow(
+  (x, y) => x >= y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = +(a[i] >= b[j]);
+  },
+);
+const less = withRow(
+  (x, y) => x < y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = +(a[i] < b[j]);
+  },
+);
+const lessOrEqual = withRow(
+  (x, y) => x <= y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = +(a[i] <= b[j]);
+  },
+);
+const and = withRow(
+  (x, y) => x & y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] & b[j];
+  },
+);
+const or = withRow(
+  (x, y) => x | y,
+  (a, b, z, k, [i, j, p, q, n]) => {
+    for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] | b[j];
+  },
+);
 
 const arithmetic = (f: Binary, bigs: Binary = f, int32: Binary = f): Operator =>
   binary(type =>
     type === 'bool' || type === 'string' ? undefined : isBig(type) ? bigs : type.endsWith('int32') ? int32 : f,
   );
 
-const comparison = (f: (x: unknown, y: unknown) => boolean, any = false): Operator =>
-  binary(type => (any || (type !== 'string' && type !== 'bool') ? (f as Binary) : undefined), [], 'bool');
+const comparison = (f: Binary, any = false): Operator =>
+  binary(type => (any || (type !== 'string' && type !== 'bool') ? f : undefined), [], 'bool');
 
 const logic = (f: Binary): Operator => binary(type => (type === 'bool' ? f : undefined));
 
@@ -150,13 +212,19 @@ const where: Operator = {
     const [condition, x, y] = inputs as [Value, Value, Value];
     const size = sizeOf(dims);
     const data = type === 'string' ? new Array<string>(size) : new (arrayOf(type))(size);
-    const to = { data, strides: stridesOf(dims) };
-    copyStrided(type, dims, { data: y.data, strides: expandedStrides(y.dims, dims) }, to);
-    const [out, from] = [data as unknown[], x.data as readonly unknown[]];
+    const [to, from, other] = [data, x.data, y.data].map(each => wordsOf(type, each));
+    const { unit } = to;
+    const spread = (strides: number[], last: number) => [...strides.map(stride => stride * unit), last];
     const chosen = condition.data as Uint8Array;
+    const strides = [
+      [...expandedStrides(condition.dims, dims), 0],
+      spread(expandedStrides(x.dims, dims), 1),
+      spread(expandedStrides(y.dims, dims), 1),
+    ];
+    const [xs, ys, out] = [from.words, other.words, to.words] as [Int32Array, Int32Array, Int32Array];
     let at = 0;
-    forEachRow(dims, [expandedStrides(condition.dims, dims), expandedStrides(x.dims, dims)], ([i, j], [p, q], n) => {
-      for (const end = at + n; at < end; at++, i += p, j += q) if (chosen[i]) out[at] = from[j];
+    forEachRow([...dims, unit], strides, ([c, i, j], [o, p, q], n) => {
+      for (const end = at + n; at < end; at++, c += o, i += p, j += q) out[at] = chosen[c] ? xs[i] : ys[j];
     });
     return [{ type, dims, data }];
   },
@@ -178,13 +246,10 @@ const hard = (alpha: number, beta: number) => (x: number) => Math.max(0, Math.mi
 
 export const elementwiseOperators: Operators = {
   // arithmetic
-  Add: arithmetic((x, y) => x + y),
-  Sub: arithmetic((x, y) => x - y),
-  Mul: arithmetic((x, y) => x * y, undefined, Math.imul),
-  Div: arithmetic(
-    (x, y) => x / y,
-    guarded((x, y) => x / y),
-  ),
+  Add: arithmetic(add),
+  Sub: arithmetic(sub),
+  Mul: arithmetic(mul, mul, Math.imul),
+  Div: arithmetic(div, guarded(div)),
   Mod: binary(
     (type, node) => {
       const f: Binary = number(node, 'fmod', 0) ? (x, y) => x % y : floorMod;
@@ -194,8 +259,8 @@ export const elementwiseOperators: Operators = {
   ),
   Pow: pow,
   PRelu: binary(type => (type === 'bool' || type === 'string' ? undefined : (x, y) => (x < 0 ? x * y : x))),
-  Sum: variadic(nonBool((x, y) => x + y)),
-  Mean: variadic(type => (isFloat(type) ? (x, y) => x + y : undefined), true),
+  Sum: variadic(nonBool(add)),
+  Mean: variadic(type => (isFloat(type) ? add : undefined), true),
   Max: variadic(
     nonBool(
       Math.max,
@@ -222,16 +287,16 @@ export const elementwiseOperators: Operators = {
   Where: where,
   // comparisons, logic, bits
   Equal: comparison((x, y) => x === y, true),
-  Greater: comparison((x, y) => (x as number) > (y as number)),
-  GreaterOrEqual: comparison((x, y) => (x as number) >= (y as number)),
-  Less: comparison((x, y) => (x as number) < (y as number)),
-  LessOrEqual: comparison((x, y) => (x as number) <= (y as number)),
-  And: logic((x, y) => x & y),
-  Or: logic((x, y) => x | y),
+  Greater: comparison(greater),
+  GreaterOrEqual: comparison(greaterOrEqual),
+  Less: comparison(less),
+  LessOrEqual: comparison(lessOrEqual),
+  And: logic(and),
+  Or: logic(or),
   Xor: logic((x, y) => x ^ y),
   Not: unary(type => (type === 'bool' ? x => !x : undefined)),
-  BitwiseAnd: bitwise((x, y) => x & y),
-  BitwiseOr: bitwise((x, y) => x | y),
+  BitwiseAnd: bitwise(and),
+  BitwiseOr: bitwise(or),
   BitwiseXor: bitwise((x, y) => x ^ y),
   BitwiseNot: unary(type => (isInteger(type) ? x => ~x : undefined)),
   BitShift: bitShift,

@@ -4,34 +4,33 @@ import { arrayOf, type DataType, type NumericArray, type Value } from '../values
 const scratch = new Float64Array(1);
 const words = new Uint32Array(scratch.buffer);
 
-/** number → bits of a 16-bit float, rounded once to nearest, ties to even; too large is infinity, tiny is subnormal. */
-function rounder(mantissa: number, bias: number): (x: number) => number {
-  const infinity = (2 * bias + 1) << mantissa;
-  return x => {
-    scratch[0] = x;
-    const sign = (words[1] >>> 16) & 0x8000;
-    const exponent = Math.max(((words[1] >>> 20) & 0x7ff) - 1023, 1 - bias);
-    if (exponent > bias) return sign | infinity | (Number.isNaN(x) ? 1 << (mantissa - 1) : 0);
-    // The magnitude as a count of the format's steps; adding and taking off 2⁵² rounds that count to an even integer.
-    words[0] = 0;
-    words[1] = (1023 + mantissa - exponent) << 20;
-    const steps = Math.abs(x) * scratch[0] + 2 ** 52 - 2 ** 52;
-    // A normal number's leading one is counted in `steps` and moves the exponent field up by one; so does a carry.
-    return sign | (((exponent + bias - 1) << mantissa) + steps);
+/** numbers → bits of a 16-bit float, rounded once to nearest, ties to even; too large is infinity, tiny is subnormal. */
+const rounder =
+  (mantissa: number, bias: number) =>
+  (values: ArrayLike<number>): Uint16Array => {
+    const infinity = (2 * bias + 1) << mantissa;
+    const out = new Uint16Array(values.length);
+    for (let i = 0; i < out.length; i++) {
+      const x = values[i];
+      scratch[0] = x;
+      const sign = (words[1] >>> 16) & 0x8000;
+      const exponent = Math.max(((words[1] >>> 20) & 0x7ff) - 1023, 1 - bias);
+      if (exponent > bias) {
+        out[i] = sign | infinity | (Number.isNaN(x) ? 1 << (mantissa - 1) : 0);
+        continue;
+      }
+      // The magnitude as a count of the format's steps; adding and taking off 2⁵² rounds that count to an even integer.
+      words[0] = 0;
+      words[1] = (1023 + mantissa - exponent) << 20;
+      const steps = Math.abs(x) * scratch[0] + 2 ** 52 - 2 ** 52;
+      // A normal number's leading one is counted in `steps` and moves the exponent field up by one; so does a carry.
+      out[i] = sign | (((exponent + bias - 1) << mantissa) + steps);
+    }
+    return out;
   };
-}
 
-export const float16Bits = rounder(10, 15);
-export const bfloat16Bits = rounder(7, 127);
-
-function encode(values: ArrayLike<number>, bits: (x: number) => number): Uint16Array {
-  const out = new Uint16Array(values.length);
-  for (let i = 0; i < out.length; i++) out[i] = bits(values[i]);
-  return out;
-}
-
-export const float32ToFloat16 = (values: ArrayLike<number>): Uint16Array => encode(values, float16Bits);
-export const float32ToBfloat16 = (values: ArrayLike<number>): Uint16Array => encode(values, bfloat16Bits);
+export const float32ToFloat16 = rounder(10, 15);
+export const float32ToBfloat16 = rounder(7, 127);
 
 export function float16ToFloat32(bits: ArrayLike<number>): Float32Array {
   const out = new Float32Array(bits.length);

@@ -44,9 +44,10 @@ function activations(node: Node, defaults: readonly string[], directions: number
   const alphas = [...(numbers(node, 'activation_alpha') ?? [])];
   const betas = [...(numbers(node, 'activation_beta') ?? [])];
   const clip = number(node, 'clip');
-  return names.map(name => {
+  return names.map((name, i) => {
     const f = activation(node, name, alphas, betas);
-    return clip === undefined ? f : x => f(Math.min(Math.max(x, -clip), clip));
+    // Gates are clipped; the cell state that enters the third function is not, as in ONNX Runtime.
+    return clip === undefined || i % defaults.length === 2 ? f : x => f(Math.min(Math.max(x, -clip), clip));
   });
 }
 

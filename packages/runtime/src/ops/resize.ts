@@ -54,9 +54,10 @@ function coordinates(node: Node, length: number, { size, scale, roi }: Axis): Fl
   const mode = legacy ? 'asymmetric' : text(node, 'coordinate_transformation_mode', 'half_pixel');
   const resized = scale * length;
   const halfPixel = (x: number) => f32(f32(f32(x + 0.5) / f32(scale)) - 0.5);
+  const shift = f32((length / 2) * f32(1 - f32(size / f32(resized))));
   const modes: Record<string, (x: number) => number> = {
     half_pixel: halfPixel,
-    half_pixel_symmetric: x => (length / 2) * (1 - size / resized) + halfPixel(x),
+    half_pixel_symmetric: x => f32(f32(shift + f32(f32(x + 0.5) / f32(scale))) - 0.5),
     pytorch_half_pixel: x => (size > 1 ? halfPixel(x) : 0),
     align_corners: x => (resized === 1 ? 0 : f32((x * (length - 1)) / (resized - 1))),
     asymmetric: x => f32(x / f32(scale)),

@@ -64,7 +64,8 @@ function gridSample(node: Node, inputs: Inputs): Value[] {
         if (mode === 'nearest') at = roundEven(at);
         const [low, high] = border(d);
         if (at < low || at > high) {
-          if (padding === 'border') at = Math.min(Math.max(at, 0), spatial[d] - 1);
+          // The four taps of a cubic are brought to the border one by one, as in PyTorch.
+          if (padding === 'border' && !mode.endsWith('cubic')) at = Math.min(Math.max(at, 0), spatial[d] - 1);
           else if (padding === 'reflection') at = reflect(at, low, high);
         }
         const base = mode === 'nearest' ? Math.trunc(at) : Math.floor(at);

@@ -181,6 +181,8 @@ export class Builder implements Emitter {
   readonly #parts = new Map<string, { whole: string; offset: number }>();
   /** Constants that depend on the input shapes. */
   readonly #local = new Set<string>();
+  /** Bytes of permanent constants that the node at hand uses. */
+  #weightBytes = 0;
   readonly #devices = new Map<number, DeviceRun>();
   #steps: { step: Step; report: number }[] = [];
   #now = 0;
@@ -204,6 +206,7 @@ export class Builder implements Emitter {
       constants.set(key, address);
       weightBytes.set(key, data.byteLength);
     }
+    this.#weightBytes += weightBytes.get(key)!;
     return address;
   }
 
@@ -345,6 +348,7 @@ export class Builder implements Emitter {
       const empty = [...inputs, ...outputs].some(info => info && sizeOf(info.dims) === 0);
       const lower = empty ? undefined : lowerings[operatorKey(node)];
       const before = this.#steps.length;
+      this.#weightBytes = 0;
       if (!lower?.(new Lowering(this, node, inputs, outputs, report))) {
         plain.add(i);
         for (const name of [...node.inputs, ...node.outputs]) {
@@ -354,6 +358,7 @@ export class Builder implements Emitter {
       } else if (report.kernel === 'plain') {
         report.kernel = this.#steps[before]?.step.kernel ?? 'alias';
       }
+      report.weightBytes += this.#weightBytes;
       for (const name of node.inputs) {
         const place = this.#places.get(name);
         if (place) place.buffer.pending--;

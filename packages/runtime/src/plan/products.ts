@@ -3,7 +3,8 @@
 import { gemm } from '../kernels/dense.ts';
 import { convolution, type Geometry } from '../kernels/dense-convolution.ts';
 import { detect, type Pattern, type Sparsity } from '../kernels/pattern.ts';
-import { sparseProduct } from '../kernels/sparse.ts';
+import { sparseTokens } from '../kernels/sparse.ts';
+import { sparseConvolution } from '../kernels/sparse-convolution.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
 import type { Gpu } from '../webgpu/gpu.ts';
@@ -30,12 +31,19 @@ interface Weights {
 /** Above this density no sparse kernel is ever the faster one, and its pattern is not looked for. */
 const DENSE = 0.75;
 
+/** What `inspect` found, so that plans for further shapes do not look again. */
+const INSPECTED = new WeakMap<Float32Array, Sparsity>();
+
 /** Density and patterns; only the density where the weights are dense. */
 function inspect(matrix: Weights): Sparsity {
+  const known = INSPECTED.get(matrix.weight);
+  if (known) return known;
   let nonzeros = 0;
   for (const value of matrix.weight) if (value !== 0) nonzeros++;
   const density = nonzeros / Math.max(1, matrix.weight.length);
-  return density > DENSE ? { density, nonzeros, patterns: [] } : detect(matrix);
+  const found = density > DENSE ? { density, nonzeros, patterns: [] } : detect(matrix);
+  INSPECTED.set(matrix.weight, found);
+  return found;
 }
 
 /** A product on the GPU: the weights go there once, the activations on every run. */
@@ -79,13 +87,9 @@ function onGpu(
     const result = await matrix.multiply(view(x, batch * cols * pixels), pixels, options);
     view(y, result.length).set(result);
   });
-  account(
-    l,
-    work,
-    `webgpu ${sparse && pattern !== 'dense' ? name(sparse) : 'dense'}`,
-    pattern === 'dense' ? 1 : density,
-    matrix.bytes,
-  );
+  const kernel = sparse && pattern !== 'dense' ? name(sparse) : 'dense';
+  account(l, work, `webgpu ${kernel}`, pattern === 'dense' ? 1 : density);
+  l.report.weightBytes = matrix.bytes;
 }
 
 const same = (a: readonly number[], b: readonly number[]): boolean =>
@@ -99,14 +103,13 @@ const limits = ({ node }: Lowering): { lo: number; hi: number } => ({
 const allFloat = (l: Lowering): boolean => [...l.inputs, ...l.outputs].every(info => !info || info.type === 'float32');
 
 /** Writes down what the node costs. */
-function account(l: Lowering, work: Work, kernel: string, done: number, bytes: number): void {
+function account(l: Lowering, work: Work, kernel: string, done: number): void {
   const flops = 2 * work.uses * work.rows * work.cols;
   Object.assign(l.report, {
     kernel,
     density: work.density,
     flops: Math.round(flops * done),
     skipped: Math.round(flops * (1 - done)),
-    weightBytes: bytes,
   });
 }
 
@@ -147,23 +150,29 @@ export const conv =
     const maps = { x: l.x(0), y: l.y(), residual: residual && l.x(3), lo, hi };
     const pattern = choose(work, found.patterns);
     const key = [weight.key, bias?.key].join('+');
-    if (pattern && unit) {
-      const { bytes } = sparseProduct(
-        l.emitter,
-        { ...matrix, pattern, key },
-        { ...maps, pixels: outHeight * outWidth, batch },
-      );
-      account(l, work, name(pattern), found.density, bytes);
+    if (pattern) {
+      sparseConvolution(l.emitter, { ...matrix, pattern, key }, { ...maps, geometry });
+      account(l, work, name(pattern), found.density);
       return true;
     }
     convolution(l.emitter, { data: weight.data, key, bias: bias?.data }, geometry, maps);
-    account(l, work, work.kind === 'depthwise' ? 'depthwise' : 'dense', 1, weight.data.byteLength);
+    account(l, work, work.kind === 'depthwise' ? 'depthwise' : 'dense', 1);
     return true;
   };
 
 /** `csr`, `block 4`, `2:4`: how reports name a sparse kernel. */
 export const name = (pattern: Pattern): string =>
   pattern.kind === 'csr' ? 'csr' : pattern.kind === 'block' ? `block ${pattern.rows}×1` : `${pattern.n}:${pattern.m}`;
+
+/** The 8-bit form of input 1's constant, when its scales are those of the `n` outputs (on `axis`) or a single one. */
+function integers(l: Lowering, axis: number, n: number) {
+  const origin = l.quantized(1);
+  if (!origin) return undefined;
+  const { data, scale, zeroPoint } = origin;
+  if (scale.length !== 1 && (scale.length !== n || (origin.axis + 2) % 2 !== axis)) return undefined;
+  const zero = zeroPoint?.some(z => z !== 0) ? zeroPoint : undefined;
+  return { data, scale, zero, key: `${l.node.inputs[1]} int8` };
+}
 
 /** x [.., m, k] times a matrix: MatMul and Gemm, alone or fused with bias, residual and clamp. */
 export const linear =
@@ -201,21 +210,34 @@ export const linear =
         onGpu(l, gpu, matrix, work, found, bias?.data, { layout: 'rows', pixels: m, batch: 1 });
         return true;
       }
-      choose(work, found.patterns);
+      const epilogue = { residual: residual && l.x(3), lo, hi };
+      const origin = integers(l, transB ? 0 : 1, n);
+      const pattern = alpha === 1 && (!c || bias) ? choose(work, found.patterns) : undefined;
+      if (pattern) {
+        const int8 = origin?.data instanceof Int8Array && !origin.zero;
+        const key = [weight.key, bias?.key, int8 ? 'int8' : ''].join('+');
+        const values = int8 ? { weight: origin.data as Int8Array, scale: Float32Array.from(origin.scale) } : {};
+        sparseTokens(
+          l.emitter,
+          { ...matrix, ...values, bias: bias?.data, pattern, key },
+          { x: l.x(0), y: l.y(), tokens: m, ...epilogue },
+        );
+        account(l, work, `${name(pattern)}${int8 ? ' int8' : ''}`, found.density);
+        return true;
+      }
       gemm(l.emitter, {
         m,
         n,
         k,
         a: { at: l.x(0) },
-        b: { data: weight.data, key: weight.key, transposed: transB !== 0 },
+        b: { data: weight.data, key: weight.key, transposed: transB !== 0, ...origin },
         c: { at: l.y() },
         alpha,
         columnBias: c && l.x(2),
+        ...epilogue,
         residual: residual && { at: l.x(3) },
-        lo,
-        hi,
       });
-      account(l, work, m === 1 ? 'dense vector' : 'dense', 1, weight.data.byteLength);
+      account(l, work, origin ? 'dense int8' : 'dense', 1);
       return true;
     }
     // Two activations: one product for each item of the batch, whose strides must be uniform.

@@ -1,0 +1,50 @@
+// Zeros in random weights, fast enough for a hundred million of them: exact counts, the smallest magnitudes to within the
+// width of a histogram's bucket. Networks with real weights are pruned by the methods of `gossamer`.
+
+/** How zeros lie: single weights, blocks of output rows that share their inputs, or n of every m along a row. */
+export type Pattern = 'element' | '2x1' | '4x1' | '2:4';
+
+/**
+ * A copy of a matrix [rows, cols] with round(share · units) units set to zero; `2:4` has a share of its own, one half.
+ * The last block of rows may be smaller.
+ */
+export function withZeros(weights: Float32Array, rows: number, share: number, pattern: Pattern): Float32Array {
+  const cols = weights.length / rows;
+  const kept = weights.slice();
+  if (pattern === '2:4') {
+    for (let row = 0; row < rows; row++) zeroTwoOfFour(kept.subarray(row * cols, (row + 1) * cols));
+    return kept;
+  }
+  const height = pattern === 'element' ? 1 : Number(pattern[0]);
+  const blocks = Math.ceil(rows / height);
+  const scores = new Float32Array(blocks * cols);
+  for (let row = 0; row < rows; row++) {
+    const base = Math.floor(row / height) * cols;
+    for (let c = 0; c < cols; c++) scores[base + c] += Math.abs(weights[row * cols + c]);
+  }
+  const dropped = lowest(scores, Math.round(share * scores.length));
+  for (let row = 0; row < rows; row++) {
+    const base = Math.floor(row / height) * cols;
+    for (let c = 0; c < cols; c++) if (dropped[base + c]) kept[row * cols + c] = 0;
+  }
+  return kept;
+}
+
+function zeroTwoOfFour(row: Float32Array): void {
+  for (let at = 0; at < row.length; at += 4) {
+    const group = row.subarray(at, at + 4);
+    const order = [...group.keys()].sort((a, b) => Math.abs(group[a]) - Math.abs(group[b]));
+    for (const i of order.slice(0, group.length - 2)) group[i] = 0;
+  }
+}
+
+/** Marks `count` of the lowest scores ≥ 0: the bits of such floats have the order of their values. */
+function lowest(scores: Float32Array, count: number): Uint8Array {
+  const bits = new Uint32Array(scores.buffer, scores.byteOffset, scores.length);
+  const sizes = new Uint32Array(1 << 16);
+  for (const b of bits) sizes[b >>> 16]++;
+  let bucket = 0;
+  let rest = count;
+  while (rest > 0 && sizes[bucket] <= rest) rest -= sizes[bucket++];
+  return Uint8Array.from(bits, b => (b >>> 16 < bucket || (b >>> 16 === bucket && rest-- > 0) ? 1 : 0));
+}
