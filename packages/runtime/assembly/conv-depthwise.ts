@@ -5,17 +5,9 @@ import { clearBand, padBand } from './conv-plane';
 import { clamp, setLimits } from './dense-tile';
 import { storeSome } from './dense-vector';
 
-// @ts-ignore: decorator
-@inline
-function put(y: usize, v: v128, count: i32): void {
-  v = clamp(v);
-  if (count >= 4) v128.store(y, v);
-  else storeSome(y, v, count);
-}
-
 /** Seven rows. `run` taps at a time are neighbours in memory, where it is 3; else any. */
 function tile7(
-  x: usize, step: usize, table: usize, taps: i32, run: i32, weights: usize, bias: v128, y: usize, ldy: usize, count: i32,
+  x: usize, step: usize, table: usize, taps: i32, run: i32, weights: usize, bias: v128, y: usize, ldy: usize,
 ): void {
   let a = bias, b = bias, c = bias, d = bias, e = bias, f = bias, g = bias;
   const end = table + taps * 4;
@@ -54,16 +46,16 @@ function tile7(
     f = madd(w, v128.load(p), f);
     g = madd(w, v128.load(p + step), g);
   }
-  put(y, a, count);
-  put(y + ldy, b, count);
-  put(y + 2 * ldy, c, count);
-  put(y + 3 * ldy, d, count);
-  put(y + 4 * ldy, e, count);
-  put(y + 5 * ldy, f, count);
-  put(y + 6 * ldy, g, count);
+  v128.store(y, clamp(a));
+  v128.store(y + ldy, clamp(b));
+  v128.store(y + 2 * ldy, clamp(c));
+  v128.store(y + 3 * ldy, clamp(d));
+  v128.store(y + 4 * ldy, clamp(e));
+  v128.store(y + 5 * ldy, clamp(f));
+  v128.store(y + 6 * ldy, clamp(g));
 }
 
-function tile4(x: usize, step: usize, table: usize, taps: i32, weights: usize, bias: v128, y: usize, ldy: usize, count: i32): void {
+function tile4(x: usize, step: usize, table: usize, taps: i32, weights: usize, bias: v128, y: usize, ldy: usize): void {
   let a = bias, b = bias, c = bias, d = bias;
   for (const end = table + taps * 4; table < end; table += 4, weights += 4) {
     const w = v128.load32_splat(weights);
@@ -73,10 +65,10 @@ function tile4(x: usize, step: usize, table: usize, taps: i32, weights: usize, b
     c = madd(w, v128.load(q), c);
     d = madd(w, v128.load(q + step), d);
   }
-  put(y, a, count);
-  put(y + ldy, b, count);
-  put(y + 2 * ldy, c, count);
-  put(y + 3 * ldy, d, count);
+  v128.store(y, clamp(a));
+  v128.store(y + ldy, clamp(b));
+  v128.store(y + 2 * ldy, clamp(c));
+  v128.store(y + 3 * ldy, clamp(d));
 }
 
 function tile1(x: usize, table: usize, taps: i32, weights: usize, bias: v128, y: usize, count: i32): void {
@@ -84,7 +76,7 @@ function tile1(x: usize, table: usize, taps: i32, weights: usize, bias: v128, y:
   for (const end = table + taps * 4; table < end; table += 4, weights += 4) {
     a = madd(v128.load32_splat(weights), v128.load(x + load<i32>(table)), a);
   }
-  put(y, a, count);
+  storeSome(y, clamp(a), count);
 }
 
 /**
@@ -93,7 +85,7 @@ function tile1(x: usize, table: usize, taps: i32, weights: usize, bias: v128, y:
  *   output row to the next, `reach`: rows under one output row.
  * - `table`: byte offset of each tap in the band; `run` 3 says that taps come in threes of neighbours.
  * - `bias`: one float for each channel, or null.
- * - `scratch`: per thread `scratchBytes`, two bands and 64 bytes.
+ * - `scratch`: per thread `scratchBytes`, two bands of 16 bytes more than their rows, and 64 bytes.
  */
 export function depthwise(
   x: usize, y: usize, weights: usize, bias: usize, planes: i32, channels: i32, multiplier: i32, h: i32, w: i32,
@@ -103,7 +95,8 @@ export function depthwise(
   setLimits(lo, hi);
   const step = sy * pitch * sx * 4, ldy = ow * 4;
   const rows = (band - 1) * sy + reach;
-  const bandBytes = rows * pitch * sx * 4;
+  // Padding of a band may run over its end, and must not into the other band.
+  const bandBytes = rows * pitch * sx * 4 + 16;
   const zero = f32x4.splat(0);
   scratch += thread * scratchBytes;
   clearBand(scratch, (bandBytes >> 2) * 2, zero);
@@ -132,14 +125,14 @@ export function depthwise(
       const out = y + (p * oh + r0) * ldy;
       for (let r = 0; r < tall; ) {
         // The last tile overlaps the one before it.
-        const tile = tall >= height ? height : 1;
+        const tile = tall >= height && ow >= 4 ? height : 1;
         r = min(r, tall - tile);
         const from = image + r * step, to = out + r * ldy;
         for (let j = 0; j < ow; j += 4) {
           const column = j + 4 <= ow || ow < 4 ? j : ow - 4, count = ow - column;
           const source = from + column * 4, target = to + column * 4;
-          if (tile == 7) tile7(source, step, table, taps, run, filter, start, target, ldy, count);
-          else if (tile == 4) tile4(source, step, table, taps, filter, start, target, ldy, count);
+          if (tile == 7) tile7(source, step, table, taps, run, filter, start, target, ldy);
+          else if (tile == 4) tile4(source, step, table, taps, filter, start, target, ldy);
           else tile1(source, table, taps, filter, start, target, count);
         }
         r += tile;

@@ -24,14 +24,19 @@ export function sweepTile(
     else if (vectors === 6) blocks6(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
     else blocks12(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
   } else {
-    if (vectors === 1) quantised1(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else if (vectors === 2) quantised2(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else if (vectors === 3) quantised3(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else if (vectors === 4) quantised4(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else if (vectors === 5) quantised5(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else if (vectors === 6) quantised6(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else if (vectors === 7) quantised7(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-    else quantised8(pack, first, end, x, y, residual, pitch, lanes, lo, hi);
+    // Fewer sizes, to save code.
+    for (let left = vectors; left > 0; ) {
+      const size = left >= 8 ? 8 : left >= 4 ? 4 : 1;
+      left -= size;
+      const part = left ? 4 : lanes;
+      if (size === 8) quantised8(pack, first, end, x, y, residual, pitch, part, lo, hi);
+      else if (size === 4) quantised4(pack, first, end, x, y, residual, pitch, part, lo, hi);
+      else quantised1(pack, first, end, x, y, residual, pitch, part, lo, hi);
+      const bytes = <usize>size << 4;
+      x += bytes;
+      y += bytes;
+      residual += residual ? bytes : 0;
+    }
   }
 }
 
@@ -131,40 +136,10 @@ function quantised1(
   sweep(1, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
-function quantised2(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
-): void {
-  sweep(2, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-}
-
-function quantised3(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
-): void {
-  sweep(3, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-}
-
 function quantised4(
   pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
 ): void {
   sweep(4, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-}
-
-function quantised5(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
-): void {
-  sweep(5, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-}
-
-function quantised6(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
-): void {
-  sweep(6, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
-}
-
-function quantised7(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
-): void {
-  sweep(7, QUANTISED, pack, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function quantised8(

@@ -2,27 +2,21 @@
 //
 // Rows come in blocks that share one list of columns (unstructured weights: blocks of one row). The pack is
 //   u32 starts[blocks + 1], then records: i32 nonzeros, rows, first row; f32 bias[rows]; (int8 weights: f32 scale)
-//   byte offsets into the input, u16 or u32 [nonzeros rounded up to 4]
+//   u16 columns[nonzeros rounded up to 4]
 //   values: rows in passes of 4, 2 and 1, each [nonzeros / 4 rounded up][pass][4], f32 or int8
 // N:M packs, for rows with at most 4 nonzeros in every 8 columns from a multiple of 8, are
 //   f32 bias[rows], (f32 scale[rows]), u8 masks[rows][windows] padded to 4 bytes, values[rows][windows][4], f32 or int8
 import { madd, share } from './common';
 import { sparseShare } from './sparse-sweep';
 
-/** Four floats of x at the offsets at `index`. */
+/** The floats of x at four columns. */
 // @ts-ignore: decorator
 @inline
-function gather(long: bool, x: usize, index: usize): v128 {
-  if (long) {
-    let v = v128.load32_zero(x + load<u32>(index));
-    v = v128.load32_lane(x + load<u32>(index, 4), v, 1);
-    v = v128.load32_lane(x + load<u32>(index, 8), v, 2);
-    return v128.load32_lane(x + load<u32>(index, 12), v, 3);
-  }
-  let v = v128.load32_zero(x + load<u16>(index));
-  v = v128.load32_lane(x + load<u16>(index, 2), v, 1);
-  v = v128.load32_lane(x + load<u16>(index, 4), v, 2);
-  return v128.load32_lane(x + load<u16>(index, 6), v, 3);
+function gather(x: usize, columns: usize): v128 {
+  let v = v128.load32_zero(x + (<usize>load<u16>(columns) << 2));
+  v = v128.load32_lane(x + (<usize>load<u16>(columns, 2) << 2), v, 1);
+  v = v128.load32_lane(x + (<usize>load<u16>(columns, 4) << 2), v, 2);
+  return v128.load32_lane(x + (<usize>load<u16>(columns, 6) << 2), v, 3);
 }
 
 /** Four weights. */
@@ -53,31 +47,30 @@ function put(y: usize, residual: usize, value: f32, lo: f32, hi: f32): void {
 // @ts-ignore: decorator
 @inline
 function rows(
-  R: i32, quantised: bool, long: bool, count: i32, index: usize, value: usize, bias: usize, scale: f32, x: usize, y: usize,
+  R: i32, quantised: bool, count: i32, index: usize, value: usize, bias: usize, scale: f32, x: usize, y: usize,
   residual: usize, lo: f32, hi: f32,
 ): void {
   const zero = f32x4.splat(0);
   const width: usize = quantised ? 4 : 16;
-  const step: usize = long ? 16 : 8;
   let a = zero, b = zero, c = zero, d = zero;
   if (R === 1) {
     for (; count >= 8; count -= 8) {
-      a = madd(gather(long, x, index), weights(quantised, value), a);
-      b = madd(gather(long, x, index + step), weights(quantised, value + width), b);
-      index += step << 1;
+      a = madd(gather(x, index), weights(quantised, value), a);
+      b = madd(gather(x, index + 8), weights(quantised, value + width), b);
+      index += 16;
       value += width << 1;
     }
     a = f32x4.add(a, b);
   }
   for (; count > 0; count -= 4) {
-    let v = gather(long, x, index);
+    let v = gather(x, index);
     // What pads the last step must not let an infinity through.
     if (count < 4) v = v128.and(v, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(count)));
     a = madd(v, weights(quantised, value), a);
     if (R > 1) b = madd(v, weights(quantised, value + width), b);
     if (R > 2) c = madd(v, weights(quantised, value + 2 * width), c);
     if (R > 3) d = madd(v, weights(quantised, value + 3 * width), d);
-    index += step;
+    index += 8;
     value += R * width;
   }
   put(y, residual, sum(a) * scale + load<f32>(bias), lo, hi);
@@ -89,7 +82,7 @@ function rows(
 // @ts-ignore: decorator
 @inline
 function vectors(
-  quantised: bool, long: bool, pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, batch: i32,
+  quantised: bool, pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, batch: i32,
   xBatch: usize, yBatch: usize, lo: f32, hi: f32,
 ): void {
   for (let block = first; block < end; ++block) {
@@ -101,7 +94,7 @@ function vectors(
     const scale: f32 = quantised ? load<f32>(record, 16) : 1;
     let row = <usize>load<i32>(record, 8) << 2;
     let bias = record + 12;
-    let value = index + quads * (long ? 16 : 8);
+    let value = index + (quads << 3);
     let left = all;
     while (left > 0) {
       const pass = quantised || left === 1 ? 1 : left < 4 ? 2 : 4;
@@ -109,9 +102,9 @@ function vectors(
         const from = x + <usize>i * xBatch;
         const to = y + <usize>i * yBatch + row;
         const add = residual ? residual + <usize>i * yBatch + row : 0;
-        if (pass === 1) rows(1, quantised, long, count, index, value, bias, scale, from, to, add, lo, hi);
-        else if (pass === 2) rows(2, false, long, count, index, value, bias, 1, from, to, add, lo, hi);
-        else rows(4, false, long, count, index, value, bias, 1, from, to, add, lo, hi);
+        if (pass === 1) rows(1, quantised, count, index, value, bias, scale, from, to, add, lo, hi);
+        else if (pass === 2) rows(2, false, count, index, value, bias, 1, from, to, add, lo, hi);
+        else rows(4, false, count, index, value, bias, 1, from, to, add, lo, hi);
       }
       value += quads * <usize>pass << (quantised ? 2 : 4);
       bias += <usize>pass << 2;
@@ -126,43 +119,27 @@ function floats(
   pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, batch: i32, xBatch: usize, yBatch: usize,
   lo: f32, hi: f32,
 ): void {
-  vectors(false, false, pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
-}
-
-function longFloats(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, batch: i32, xBatch: usize, yBatch: usize,
-  lo: f32, hi: f32,
-): void {
-  vectors(false, true, pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
+  vectors(false, pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
 }
 
 function bytes(
   pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, batch: i32, xBatch: usize, yBatch: usize,
   lo: f32, hi: f32,
 ): void {
-  vectors(true, false, pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
-}
-
-function longBytes(
-  pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, batch: i32, xBatch: usize, yBatch: usize,
-  lo: f32, hi: f32,
-): void {
-  vectors(true, true, pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
+  vectors(true, pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
 }
 
 /**
  * y = clamp(W · x + bias + residual) for `batch` vectors x [cols], y and residual (0: none) [rows], xBatch and yBatch
- * bytes apart. `long`: offsets are u32. Threads share blocks by bytes of weights.
+ * bytes apart; cols ≤ 65536. Threads share blocks by bytes of weights.
  */
 export function sparseVector(
-  quantised: i32, long: i32, pack: usize, blocks: i32, x: usize, y: usize, residual: usize, batch: i32, xBatch: usize,
-  yBatch: usize, lo: f32, hi: f32, thread: i32, threads: i32,
+  quantised: i32, pack: usize, blocks: i32, x: usize, y: usize, residual: usize, batch: i32, xBatch: usize, yBatch: usize,
+  lo: f32, hi: f32, thread: i32, threads: i32,
 ): void {
   const first = sparseShare(pack, blocks, thread, threads);
   const end = sparseShare(pack, blocks, thread + 1, threads);
-  if (quantised && long) longBytes(pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
-  else if (quantised) bytes(pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
-  else if (long) longFloats(pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
+  if (quantised) bytes(pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
   else floats(pack, first, end, x, y, residual, batch, xBatch, yBatch, lo, hi);
 }
 

@@ -1,9 +1,9 @@
 // The contenders: this runtime and ONNX Runtime, each as something that loads a file and runs it.
 import { availableParallelism } from 'node:os';
-import { type NDArray, sizeOf, type TypedArray } from '@gossamer/tensor';
 import { InferenceSession, type SessionOptions, type SessionReport, Tensor } from '@gossamer/runtime';
-import * as node from 'onnxruntime-node';
+import { type NDArray, sizeOf, type TypedArray } from '@gossamer/tensor';
 import type { InferenceSession as External } from 'onnxruntime-common';
+import * as node from 'onnxruntime-node';
 
 export type Feeds = Readonly<Record<string, NDArray>>;
 

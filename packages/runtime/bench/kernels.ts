@@ -133,7 +133,7 @@ async function denseSession(c: Case): Promise<() => Promise<unknown>> {
         initializers: new Map([['w', { dtype: 'float32' as const, shape: [...c.weightDims], data }]]),
         nodes: [onnxNode(c.op, ['x', 'w'], ['y'], c.attributes)],
       },
-      { opset: 17 },
+      { opsets: { '': 17 } },
     ),
   );
   const session = await ort.InferenceSession.create(bytes, { intraOpNumThreads: 1, interOpNumThreads: 1 });
@@ -195,7 +195,7 @@ async function measure(c: Case): Promise<Row[]> {
     const start = performance.now();
     await dense();
     denseTimes.push(performance.now() - start);
-    variants.forEach((v, i) => times[i].push(milliseconds(v.run, repeats[i])));
+    for (const [i, v] of variants.entries()) times[i].push(milliseconds(v.run, repeats[i]));
   }
   return variants.map((v, i) => {
     const time = median(times[i]);

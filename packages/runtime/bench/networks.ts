@@ -28,8 +28,8 @@ export class QuickRandom extends Random {
     return new QuickRandom(super.fork(name).toJSON());
   }
 
-  override normal<T extends number | Float32Array<ArrayBuffer>>(target: T, mean = 0, std = 1): never {
-    const out = typeof target === 'number' ? new Float32Array(target) : target;
+  override normal: Random['normal'] = (target, mean = 0, std = 1) => {
+    const out = (typeof target === 'number' ? new Float32Array(target) : target) as Float32Array;
     let state = this.key[0] | 1;
     const next = (): number => {
       state ^= state << 13;
@@ -41,7 +41,7 @@ export class QuickRandom extends Random {
     const scale = (std * Math.sqrt(3)) / 2 ** 32;
     for (let i = 0; i < out.length; i++) out[i] = mean + (next() + next() + next() + next()) * scale;
     return out as never;
-  }
+  };
 }
 
 const isPointwise = (l: Layer): boolean => l.kind === 'conv' && l.groups === 1 && l.shape.slice(2).every(k => k === 1);

@@ -31,11 +31,7 @@ class EncoderLayer extends nn.Module {
 
 /** An encoder layer of BERT-base's shape on 128 tokens; all its products may be pruned. */
 export const encoder = (): Promise<Base> =>
-  baseOf(
-    new EncoderLayer(768, 12, 3072, new Random(0)),
-    { dtype: 'float32', shape: [1, 128, 768] },
-    isProduct,
-  );
+  baseOf(new EncoderLayer(768, 12, 3072, new Random(0)), { dtype: 'float32', shape: [1, 128, 768] }, isProduct);
 
 /** Keys and values that come in as inputs and go out as outputs, one token longer. */
 class CarriedCache extends models.KeyValueCache {
@@ -86,6 +82,8 @@ export async function decoder(llama: models.Llama, past: number): Promise<Base> 
 export const llama = (size: '15M' | '110M'): models.Llama =>
   new models.Llama({
     vocab: 32000,
-    ...(size === '15M' ? { dim: 288, hidden: 768, layers: 6, heads: 6 } : { dim: 768, hidden: 2048, layers: 12, heads: 12 }),
+    ...(size === '15M'
+      ? { dim: 288, hidden: 768, layers: 6, heads: 6 }
+      : { dim: 768, hidden: 2048, layers: 12, heads: 12 }),
     random: new QuickRandom(0),
   });

@@ -70,16 +70,16 @@ function tensors(path: string, declared: readonly ValueInfo[]): Value[] {
   const out: Value[] = [];
   for (let i = 0; existsSync(`${path}_${i}.pb`); i++) {
     const { value } = parseTensor(readFileSync(`${path}_${i}.pb`));
-    out.push(value.type === 'uint16' && declared[i].type === 'bfloat16' ? { ...value, type: 'bfloat16' } : value);
+    out.push(value.type === 'uint16' && declared[i]?.type === 'bfloat16' ? { ...value, type: 'bfloat16' } : value);
   }
   return out;
 }
 
 /** What ONNX feeds its "light" models, which come without inputs: 0 … 1 in equal steps. */
-function ramp({ type, dims = [] }: ValueInfo): Value {
+function ramp({ dims = [] }: ValueInfo): Value {
   const shape = dims.map(dim => (typeof dim === 'number' ? dim : 1));
   const size = sizeOf(shape);
-  return { type, dims: shape, data: Float32Array.from({ length: size }, (_, i) => i / size) };
+  return { type: 'float32', dims: shape, data: Float32Array.from({ length: size }, (_, i) => i / size) };
 }
 
 /** The data sets of a case: pairs of inputs and expected outputs. */

@@ -118,7 +118,7 @@ for (const build of ['simd', 'relaxed'] as const) {
         expect(
           difference(e, { kernel: [1, 5], height: 1, width: 40, pads: [0, 2, 0, 2], outChannels: 5 }),
         ).toBeLessThan(1e-5);
-        expect(difference(e, { channels: 90, outChannels: 30, pads: [1, 1, 1, 1] })).toBeLessThan(2e-5);
+        expect(difference(e, { channels: 90, outChannels: 30, pads: [1, 1, 1, 1] })).toBeLessThan(5e-5);
       });
 
       it('depthwise: every output size modulo the tiles', async () => {

@@ -19,7 +19,7 @@ export function pool(
   const average = kind === 'max' ? 0 : 1;
   e.step(
     'pool',
-    ...[x, y, batch * channels, height, width, outHeight, outWidth, pads[0], pads[1], rows, pitch],
+    ...[x, y, batch * channels, height, width, outHeight, outWidth, pads[0], pads[1], band, reach, pitch],
     ...[strides[1], strides[0], table, taps, average],
     ...[average ? e.constant(`counts ${counts}`, () => Float32Array.from(counts)) : 0, scratch, bytes],
   );

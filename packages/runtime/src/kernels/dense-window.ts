@@ -46,7 +46,7 @@ export function bands(e: Emitter, window: Window) {
   // Two bands should stay in a 48 kB cache beside the outputs; bands of sevens suit the tiles.
   const fitting = Math.floor((4096 / rowFloats - reach) / strides[0] / 7) * 7;
   const band = Math.min(outHeight, Math.max(7, fitting));
-  const bytes = Math.ceil((2 * ((band - 1) * strides[0] + reach) * rowFloats * 4 + 128) / 64) * 64;
+  const bytes = Math.ceil((2 * ((band - 1) * strides[0] + reach) * rowFloats * 4 + 160) / 64) * 64;
   return {
     ...{ band, reach, pitch, taps: taps.length, bytes },
     table: integers(e, 'taps', taps),

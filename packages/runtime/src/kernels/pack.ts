@@ -116,13 +116,13 @@ export function vectorBytes(matrix: Matrix, blockRows: number): number {
   for (let row = 0; row < rows; row += blockRows) {
     const count = Math.min(blockRows, rows - row);
     const steps = quads(support(matrix, row, count, columns));
-    bytes += 12 + count * (quantised ? 8 : 4) + steps * (isLong(cols) ? 16 : 8) + steps * count * (quantised ? 4 : 16);
+    bytes += 12 + count * (quantised ? 8 : 4) + steps * 8 + steps * count * (quantised ? 4 : 16);
   }
   return bytes;
 }
 
-/** Whether byte offsets of columns need 32 bits. */
-export const isLong = (cols: number): boolean => cols * 4 > 65536;
+/** Most columns that `packVectors` can number. */
+export const MOST_COLUMNS = 65536;
 
 /** Blocks of rows that share one list of columns, for `sparseVector`. Layout: `assembly/sparse-vector.ts`. */
 export function packVectors(matrix: Matrix, blockRows: number): Uint8Array {
@@ -145,11 +145,8 @@ export function packVectors(matrix: Matrix, blockRows: number): Uint8Array {
     words[at++] = first;
     for (let row = first; row < first + count; row++) floats[at++] = bias?.[row] ?? 0;
     if (quantised) floats[at++] = scaleOf(matrix, first);
-    for (let i = 0; i < nonzeros; i++) {
-      if (isLong(cols)) words[at + i] = columns[i] * 4;
-      else shorts[at * 2 + i] = columns[i] * 4;
-    }
-    at += steps * (isLong(cols) ? 4 : 2);
+    for (let i = 0; i < nonzeros; i++) shorts[at * 2 + i] = columns[i];
+    at += steps * 2;
     for (let row = first, pass = 1; row < first + count; row += pass) {
       const left = first + count - row;
       pass = left < 2 ? 1 : left < 4 ? 2 : 4;

@@ -101,44 +101,11 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
   const image = channels * phases * plane;
   const planes = e.scratch((lead + batch * image) * 4);
   const stage = e.scratch(e.threads * (STAGED + blockRows) * stride);
-  e.step(
-    'sparsePlanes',
-    x,
-    planes,
-    batch * channels,
-    height,
-    width,
-    strides[0],
-    strides[1],
-    table,
-    phases,
-    vertical.before,
-    planeRows,
-    pitch,
-    lead,
-  );
+  const size = [batch * channels, height, width, ...strides];
+  e.step('sparsePlanes', x, planes, ...size, table, phases, vertical.before, planeRows, pitch, lead);
   const from = shift(planes, lead * 4);
-  e.step(
-    'sparseConvolution',
-    kind,
-    wide,
-    pack,
-    Math.ceil(rows / blockRows),
-    blockRows,
-    from,
-    y,
-    residual,
-    rows,
-    vertical.out,
-    horizontal.out,
-    pitch,
-    batch,
-    image * 4,
-    rows * vertical.out * horizontal.out * 4,
-    stage,
-    stride,
-    lo,
-    hi,
-  );
+  const packed = [kind, wide, pack, Math.ceil(rows / blockRows), blockRows];
+  const out = [rows, vertical.out, horizontal.out, pitch, batch, image * 4, rows * vertical.out * horizontal.out * 4];
+  e.step('sparseConvolution', ...packed, from, y, residual, ...out, stage, stride, lo, hi);
   return { bytes: blockBytes(weights, blockRows) };
 }

@@ -4,7 +4,7 @@ import {
   blockBytes,
   fitsGroups,
   groupBytes,
-  isLong,
+  MOST_COLUMNS,
   type Matrix,
   maskTable,
   packBlocks,
@@ -80,39 +80,27 @@ export interface TokensShape extends Epilogue {
 /** Below this many tokens, one vector after the other is faster than tiles. */
 const FEW_TOKENS = 4;
 
+/** The pack for panels of `stride` bytes a column, and the first arguments of the kernels that take it. */
+function pixelPack(e: Emitter, weights: SparseWeights) {
+  const { blockRows, kind, blocks, wide, stride } = blocksOf(weights);
+  const key = `${weights.key}/blocks${blockRows}x${stride}`;
+  const pack = e.constant(key, () => packBlocks(weights, blockRows, col => col * stride));
+  return { args: [kind, wide, pack, blocks] as const, blockRows, stride, bytes: blockBytes(weights, blockRows) };
+}
+
 /**
  * Product with activations whose pixels are contiguous: 1×1 convolutions of NCHW images, MatMul with the weights on the
  * left. Source: Elsen et al., Fast Sparse ConvNets (2019), §4, with tiles copied to panels.
  */
 export function sparseProduct(e: Emitter, weights: SparseWeights, shape: ProductShape): Emitted {
-  const { rows, cols, key } = weights;
+  const { rows, cols } = weights;
   const { x, y, residual = 0, pixels, batch = 1, lo = -Infinity, hi = Infinity } = shape;
   const { xBatchStride = cols * pixels, yBatchStride = rows * pixels } = shape;
-  const { blockRows, kind, blocks, wide, stride } = blocksOf(weights);
-  const pack = e.constant(`${key}/blocks${blockRows}x${stride}`, () =>
-    packBlocks(weights, blockRows, col => col * stride),
-  );
+  const { args, stride, bytes } = pixelPack(e, weights);
   const panel = e.scratch(e.threads * cols * stride);
-  e.step(
-    'sparseProduct',
-    kind,
-    wide,
-    pack,
-    blocks,
-    x,
-    y,
-    residual,
-    cols,
-    pixels,
-    batch,
-    xBatchStride * 4,
-    yBatchStride * 4,
-    panel,
-    stride,
-    lo,
-    hi,
-  );
-  return { bytes: blockBytes(weights, blockRows) };
+  const strides = [xBatchStride * 4, yBatchStride * 4];
+  e.step('sparseProduct', ...args, x, y, residual, cols, pixels, batch, ...strides, panel, stride, lo, hi);
+  return { bytes };
 }
 
 /**
@@ -120,35 +108,15 @@ export function sparseProduct(e: Emitter, weights: SparseWeights, shape: Product
  * of a MatMul, given as [cols, rows], have rowStride 1.
  */
 export function sparseTokens(e: Emitter, weights: SparseWeights, shape: TokensShape): Emitted {
-  const { rows, cols, key } = weights;
+  const { rows, cols } = weights;
   const { x, y, residual = 0, tokens, lo = -Infinity, hi = Infinity } = shape;
-  if (tokens < FEW_TOKENS) return sparseVector(e, weights, shape);
-  const { blockRows, kind, blocks, wide, stride } = blocksOf(weights);
-  const pack = e.constant(`${key}/blocks${blockRows}x${stride}`, () =>
-    packBlocks(weights, blockRows, col => col * stride),
-  );
+  if (tokens < FEW_TOKENS && cols <= MOST_COLUMNS) return sparseVector(e, weights, shape);
+  const { args, blockRows, stride, bytes } = pixelPack(e, weights);
   const panel = e.scratch(e.threads * Math.ceil(cols / 4) * 4 * stride);
   const stage = e.scratch(e.threads * (STAGED + blockRows) * stride);
-  e.step(
-    'sparseTokens',
-    kind,
-    wide,
-    pack,
-    blocks,
-    blockRows,
-    x,
-    y,
-    residual,
-    rows,
-    cols,
-    tokens,
-    panel,
-    stage,
-    stride,
-    lo,
-    hi,
-  );
-  return { bytes: blockBytes(weights, blockRows) };
+  const sizes = [rows, cols, tokens];
+  e.step('sparseTokens', ...args, blockRows, x, y, residual, ...sizes, panel, stage, stride, lo, hi);
+  return { bytes };
 }
 
 /** The same product where weights are read once for a vector or a few: batch-1 fully connected layers, decoding. */
@@ -156,31 +124,16 @@ export function sparseVector(e: Emitter, weights: SparseWeights, shape: TokensSh
   const { rows, cols, key, pattern } = weights;
   const { x, y, residual = 0, tokens, lo = -Infinity, hi = Infinity } = shape;
   const quantised = weights.weight instanceof Int8Array ? 1 : 0;
+  const io = [x, y, residual, tokens, cols * 4, rows * 4, lo, hi];
   if (pattern.kind === 'nm' && fitsGroups(pattern.n, pattern.m)) {
     const pack = e.constant(`${key}/groups`, () => packGroups(weights));
     const table = e.constant('sparse/masks', maskTable);
-    const windows = Math.ceil(cols / 8);
-    e.step(
-      'sparseVectorGrouped',
-      quantised,
-      pack,
-      table,
-      rows,
-      windows,
-      x,
-      y,
-      residual,
-      tokens,
-      cols * 4,
-      rows * 4,
-      lo,
-      hi,
-    );
+    e.step('sparseVectorGrouped', quantised, pack, table, rows, Math.ceil(cols / 8), ...io);
     return { bytes: groupBytes(weights) };
   }
+  if (cols > MOST_COLUMNS) return sparseTokens(e, weights, shape);
   const { blockRows, blocks } = blocksOf(weights);
   const pack = e.constant(`${key}/vectors${blockRows}`, () => packVectors(weights, blockRows));
-  const long = isLong(cols) ? 1 : 0;
-  e.step('sparseVector', quantised, long, pack, blocks, x, y, residual, tokens, cols * 4, rows * 4, lo, hi);
+  e.step('sparseVector', quantised, pack, blocks, ...io);
   return { bytes: vectorBytes(weights, blockRows) };
 }
