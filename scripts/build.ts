@@ -1,8 +1,8 @@
 // Builds the packages as they are published: `dist/<package>` with JavaScript, type declarations and a package.json of its own.
 // Inside the repository Node runs the TypeScript directly; under node_modules it would not.
 import { execFileSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { extname, join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
 const out = process.argv[2] ?? join(root, 'dist');
@@ -15,7 +15,9 @@ function exported(target: unknown): unknown {
   return Object.fromEntries(Object.entries(target as object).map(([key, value]) => [key, exported(value)]));
 }
 
-for (const name of ['tensor', 'gossamer']) {
+execFileSync(process.execPath, [join(root, 'packages/runtime/scripts/build-kernels.ts')], { stdio: 'inherit' });
+
+for (const name of ['tensor', 'runtime', 'gossamer']) {
   const source = join(root, 'packages', name);
   const target = join(out, name);
   rmSync(target, { recursive: true, force: true });
@@ -30,6 +32,10 @@ for (const name of ['tensor', 'gossamer']) {
     ],
     { stdio: 'inherit' },
   );
+  // What scripts load from beside them.
+  for (const path of readdirSync(join(source, 'src'), { recursive: true, encoding: 'utf8' })) {
+    if (extname(path) === '.wasm') cpSync(join(source, 'src', path), join(target, 'dist', path));
+  }
   const {
     files: _files,
     scripts: _scripts,

@@ -2,7 +2,7 @@
 // or 4 rows × 4 columns are kept in registers while the taps pass by.
 import { madd, share } from './common';
 import { clearBand, padBand } from './conv-plane';
-import { clamp, setLimits } from './dense-tile';
+import { clamp, highLimit, limit, lowLimit, setLimits } from './dense-tile';
 import { storeSome } from './dense-vector';
 
 /** Seven rows. `run` taps at a time are neighbours in memory, where it is 3; else any. */
@@ -46,13 +46,14 @@ function tile7(
     f = madd(w, v128.load(p), f);
     g = madd(w, v128.load(p + step), g);
   }
-  v128.store(y, clamp(a));
-  v128.store(y + ldy, clamp(b));
-  v128.store(y + 2 * ldy, clamp(c));
-  v128.store(y + 3 * ldy, clamp(d));
-  v128.store(y + 4 * ldy, clamp(e));
-  v128.store(y + 5 * ldy, clamp(f));
-  v128.store(y + 6 * ldy, clamp(g));
+  const low = lowLimit(), high = highLimit();
+  v128.store(y, limit(a, low, high));
+  v128.store(y + ldy, limit(b, low, high));
+  v128.store(y + 2 * ldy, limit(c, low, high));
+  v128.store(y + 3 * ldy, limit(d, low, high));
+  v128.store(y + 4 * ldy, limit(e, low, high));
+  v128.store(y + 5 * ldy, limit(f, low, high));
+  v128.store(y + 6 * ldy, limit(g, low, high));
 }
 
 function tile4(x: usize, step: usize, table: usize, taps: i32, weights: usize, bias: v128, y: usize, ldy: usize): void {
@@ -65,10 +66,11 @@ function tile4(x: usize, step: usize, table: usize, taps: i32, weights: usize, b
     c = madd(w, v128.load(q), c);
     d = madd(w, v128.load(q + step), d);
   }
-  v128.store(y, clamp(a));
-  v128.store(y + ldy, clamp(b));
-  v128.store(y + 2 * ldy, clamp(c));
-  v128.store(y + 3 * ldy, clamp(d));
+  const low = lowLimit(), high = highLimit();
+  v128.store(y, limit(a, low, high));
+  v128.store(y + ldy, limit(b, low, high));
+  v128.store(y + 2 * ldy, limit(c, low, high));
+  v128.store(y + 3 * ldy, limit(d, low, high));
 }
 
 function tile1(x: usize, table: usize, taps: i32, weights: usize, bias: v128, y: usize, count: i32): void {

@@ -36,7 +36,7 @@ function highHalves(a: v128, b: v128): v128 {
 /** Writes the transpose of four vectors at `to`, `to + pitch`, … */
 // @ts-ignore: decorator
 @inline
-function store4x4(to: usize, pitch: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
+export function store4x4(to: usize, pitch: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
   const a = lowPairs(r0, r1), b = highPairs(r0, r1), c = lowPairs(r2, r3), d = highPairs(r2, r3);
   v128.store(to, lowHalves(a, c));
   v128.store(to + pitch, highHalves(a, c));

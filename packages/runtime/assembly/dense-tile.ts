@@ -20,11 +20,29 @@ export function setLast(value: bool): void {
   last = value;
 }
 
+// @ts-ignore: decorator
+@inline
+export function lowLimit(): v128 {
+  return f32x4.splat(lo);
+}
+
+// @ts-ignore: decorator
+@inline
+export function highLimit(): v128 {
+  return f32x4.splat(hi);
+}
+
 /** NaN stays NaN. */
 // @ts-ignore: decorator
 @inline
+export function limit(value: v128, low: v128, high: v128): v128 {
+  return f32x4.pmin(f32x4.pmax(value, low), high);
+}
+
+// @ts-ignore: decorator
+@inline
 export function clamp(value: v128): v128 {
-  return f32x4.pmin(f32x4.pmax(value, f32x4.splat(lo)), f32x4.splat(hi));
+  return limit(value, lowLimit(), highLimit());
 }
 
 // @ts-ignore: decorator

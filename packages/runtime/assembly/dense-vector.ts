@@ -114,11 +114,14 @@ export function gemv(
 }
 
 /** Stores the first lanes: all four if count ≥ 4, none if count ≤ 0. */
+// @ts-ignore: decorator
+@inline
 export function storeSome(to: usize, v: v128, count: i32): void {
-  if (count >= 4) {
-    v128.store(to, v);
-    return;
-  }
+  if (count >= 4) v128.store(to, v);
+  else storeLanes(to, v, count);
+}
+
+function storeLanes(to: usize, v: v128, count: i32): void {
   if (count > 0) v128.store32_lane(to, v, 0);
   if (count > 1) v128.store32_lane(to, v, 1, 4);
   if (count > 2) v128.store32_lane(to, v, 2, 8);

@@ -1,11 +1,11 @@
 // Products whose tiles of results are staged in cache before they are stored: tokens (rows of x are vectors, so tiles are
 // transposed on the way in and out) and k×k convolutions (tiles run over padded planes, whose junk columns are dropped).
 import { share } from './common';
-import { clamp, fullTiles, sparseShare, storeLanes, tileCount, tileStart } from './sparse-sweep';
+import { chunkOf, clamp, fullTiles, sparseShare, storeLanes, tileCount, tileStart } from './sparse-sweep';
 import { sweepTile } from './sparse-tiles';
 
 /** Rows of results that are staged at a time. */
-const STAGED: i32 = 64;
+const STAGED: i32 = 256;
 
 /** Rows a, b, c, d of four floats at `to`, transposed, `pitch` bytes apart. */
 // @ts-ignore: decorator
@@ -73,10 +73,10 @@ function drainTokens(
 
 /**
  * y [tokens, rows] = clamp(x [tokens, cols] · Wᵀ + bias + residual), all row-major. For each thread, `panel` has cols
- * rounded up to 4 rows of `stride` bytes (128; 192 when `wide`), `stage` 64 + blockRows.
+ * rounded up to 4 rows of `stride` bytes (128; 192 when `wide`), `stage` 256 + blockRows.
  */
 export function sparseTokens(
-  kind: i32, wide: i32, pack: usize, blocks: i32, blockRows: i32, x: usize, y: usize, residual: usize, rows: i32,
+  kind: i32, wide: i32, chunks: i32, pack: usize, blocks: i32, blockRows: i32, x: usize, y: usize, residual: usize, rows: i32,
   cols: i32, tokens: i32, panel: usize, stage: usize, stride: usize, lo: f32, hi: f32, thread: i32, threads: i32,
 ): void {
   const xPitch = <usize>cols << 2;
@@ -86,8 +86,8 @@ export function sparseTokens(
   const byTile = work >= 8 * threads || work % threads === 0;
   const begin = byTile ? share(work, 1, thread, threads) : 0;
   const stop = byTile ? share(work, 1, thread + 1, threads) : work;
-  const first = byTile ? 0 : sparseShare(pack, blocks, thread, threads);
-  const end = byTile ? blocks : sparseShare(pack, blocks, thread + 1, threads);
+  const first = byTile ? 0 : sparseShare(chunkOf(pack, 0), blocks, thread, threads);
+  const end = byTile ? blocks : sparseShare(chunkOf(pack, 0), blocks, thread + 1, threads);
   const chunk = (STAGED + blockRows - 1) / blockRows;
   panel += <usize>(thread * ((cols + 3) & -4)) * stride;
   stage += <usize>(thread * (STAGED + blockRows)) * stride;
@@ -101,7 +101,7 @@ export function sparseTokens(
       const last = min(block + chunk, end);
       const row = block * blockRows;
       const to = <usize>token * yPitch + (<usize>row << 2);
-      sweepTile(vectors, kind, pack, block, last, panel, stage - <usize>row * stride, 0, stride, 4, -Infinity, Infinity);
+      sweepTile(vectors, kind, chunks, pack, block, last, panel, stage, 0, stride, 4, -Infinity, Infinity);
       drainTokens(stage, stride, min(last * blockRows, rows) - row, y + to, residual ? residual + to : 0, yPitch, count, lo, hi);
     }
   }
@@ -190,10 +190,10 @@ function drainRuns(
 
 /**
  * Sparse k×k convolution over the planes of `sparsePlanes` for `batch` images: a tap is a column, its offset a position
- * in the planes. Images are planeBatch and yBatch bytes apart; `stage` has 64 + blockRows rows of `stride` bytes a thread.
+ * in the planes. Images are planeBatch and yBatch bytes apart; `stage` has 256 + blockRows rows of `stride` bytes a thread.
  */
 export function sparseConvolution(
-  kind: i32, wide: i32, pack: usize, blocks: i32, blockRows: i32, planes: usize, y: usize, residual: usize, rows: i32,
+  kind: i32, wide: i32, chunks: i32, pack: usize, blocks: i32, blockRows: i32, planes: usize, y: usize, residual: usize, rows: i32,
   outHeight: i32, outWidth: i32, pitch: i32, batch: i32, planeBatch: usize, yBatch: usize, stage: usize, stride: usize, lo: f32,
   hi: f32, thread: i32, threads: i32,
 ): void {
@@ -205,8 +205,8 @@ export function sparseConvolution(
   const byTile = work >= 8 * threads || work % threads === 0;
   const begin = byTile ? share(work, 1, thread, threads) : 0;
   const stop = byTile ? share(work, 1, thread + 1, threads) : work;
-  const first = byTile ? 0 : sparseShare(pack, blocks, thread, threads);
-  const end = byTile ? blocks : sparseShare(pack, blocks, thread + 1, threads);
+  const first = byTile ? 0 : sparseShare(chunkOf(pack, 0), blocks, thread, threads);
+  const end = byTile ? blocks : sparseShare(chunkOf(pack, 0), blocks, thread + 1, threads);
   const chunk = (STAGED + blockRows - 1) / blockRows;
   stage += <usize>(thread * (STAGED + blockRows)) * stride;
   for (let item = begin; item < stop; ++item) {
@@ -218,7 +218,7 @@ export function sparseConvolution(
       const last = min(block + chunk, end);
       const row = block * blockRows;
       const to = <usize>image * yBatch + <usize>row * plane;
-      sweepTile(vectors, kind, pack, block, last, source, stage - <usize>row * stride, 0, stride, 4, -Infinity, Infinity);
+      sweepTile(vectors, kind, chunks, pack, block, last, source, stage, 0, stride, 4, -Infinity, Infinity);
       drainRuns(stage, stride, min(last * blockRows, rows) - row, from << 2, vectors, y + to, residual ? residual + to : 0, outHeight, outWidth, pitch, lo, hi);
     }
   }

@@ -1,8 +1,10 @@
 // Sparse weights × dense activations, pixels contiguous: Y(rows × pixels) = W(rows × cols) · X(cols × pixels).
 //
-// Weights come in blocks of rows that share one list of columns (unstructured weights: blocks of one row). The pack is
-//   u32 starts[blocks + 1]                              byte offsets of the blocks' records, and of the end
-//   record: i32 nonzeros, rows, first row; f32 bias[rows]; (int8 weights: f32 scale[rows])
+// Weights come in blocks of rows that share one list of columns (unstructured weights: blocks of one row), and in chunks of
+// columns, so that a tile's activations stay in the first-level cache: sums of one chunk are added to those of the one before.
+//   pack:   u32 offsets of the chunks
+//   chunk:  u32 starts[blocks + 1]                      byte offsets of the blocks' records, and of the end, in the chunk
+//   record: i32 nonzeros, rows; f32 bias[rows] (zeros after the first chunk); (int8 weights: f32 scale[rows])
 //           i32 delta[nonzeros + 1]                     bytes to move the input pointer; the last one returns it to the start
 //           values: f32 pairs[rows / 2][nonzeros][2], then f32 single[nonzeros] of an odd last row; or i8[nonzeros]
 // All accumulators of a tile stay in registers: 1 row × up to 8 vectors of 4 pixels, or 2 rows × up to 6.
@@ -13,16 +15,23 @@ export const ROWS = 0;
 export const BLOCKS = 1;
 export const QUANTISED = 2;
 
-/** First block of a thread's share, so that all threads have about the same bytes of weights. */
-export function sparseShare(pack: usize, blocks: i32, thread: i32, threads: i32): i32 {
-  const first = load<u32>(pack);
-  const bytes = load<u32>(pack + (<usize>blocks << 2)) - first;
+/** A chunk of columns of a pack. */
+// @ts-ignore: decorator
+@inline
+export function chunkOf(pack: usize, index: i32): usize {
+  return pack + load<u32>(pack + (<usize>index << 2));
+}
+
+/** First block of a thread's share, so that all threads have about the same bytes of weights in a chunk. */
+export function sparseShare(chunk: usize, blocks: i32, thread: i32, threads: i32): i32 {
+  const first = load<u32>(chunk);
+  const bytes = load<u32>(chunk + (<usize>blocks << 2)) - first;
   const target = first + <u32>((<u64>bytes * <u64>thread) / <u64>threads);
   let low = 0;
   let high = blocks;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (load<u32>(pack + (<usize>middle << 2)) < target) low = middle + 1;
+    if (load<u32>(chunk + (<usize>middle << 2)) < target) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -314,37 +323,31 @@ function pair(
   finish(V, y + pitch, residual ? residual + pitch : 0, low, high, lanes, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11);
 }
 
-/** All rows of blocks [first, end) on one tile of V vectors. `y` and `residual` (0: none) are row 0's, `pitch` bytes apart. */
+/**
+ * All rows of blocks [first, end) of a chunk on one tile of V vectors. `y` and `residual` (0: none) are those of the first
+ * block's first row; rows are `pitch` bytes apart.
+ */
 // @ts-ignore: decorator
 @inline
 export function sweep(
-  V: i32,
-  kind: i32,
-  pack: usize,
-  first: i32,
-  end: i32,
-  x: usize,
-  y: usize,
-  residual: usize,
-  pitch: usize,
-  lanes: i32,
-  lo: f32,
-  hi: f32,
+  V: i32, kind: i32, chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32,
+  lo: f32, hi: f32,
 ): void {
   const low = f32x4.splat(lo);
   const high = f32x4.splat(hi);
+  const add: usize = residual ? pitch : 0;
   for (let block = first; block < end; ++block) {
-    const record = pack + load<u32>(pack + (<usize>block << 2));
+    const record = chunk + load<u32>(chunk + (<usize>block << 2));
     const count = load<i32>(record);
-    const row = <usize>load<i32>(record, 8) * pitch;
-    let to = y + row;
-    let add = residual ? residual + row : 0;
-    let bias = record + 12;
+    let bias = record + 8;
     if (kind !== BLOCKS) {
       const scale = kind === QUANTISED ? v128.load32_splat(bias, 4) : f32x4.splat(1);
-      const delta = record + (kind === QUANTISED ? 20 : 16);
+      const delta = record + (kind === QUANTISED ? 16 : 12);
       const value = delta + (<usize>count << 2) + 4;
-      single(V, kind === QUANTISED, delta, value, count, v128.load32_splat(bias), scale, x, to, add, low, high, lanes);
+      const splat = v128.load32_splat(bias);
+      single(V, kind === QUANTISED, delta, value, count, splat, scale, x, y, residual, low, high, lanes);
+      y += pitch;
+      residual += add;
     } else {
       let rows = load<i32>(record, 4);
       const delta = bias + (<usize>rows << 2);
@@ -352,15 +355,17 @@ export function sweep(
       for (; rows > 1; rows -= 2) {
         const biasA = v128.load32_splat(bias);
         const biasB = v128.load32_splat(bias, 4);
-        pair(V, delta, value, count, biasA, biasB, x, to, pitch, add, low, high, lanes);
-        to += pitch << 1;
-        if (add) add += pitch << 1;
+        pair(V, delta, value, count, biasA, biasB, x, y, pitch, residual, low, high, lanes);
+        y += pitch << 1;
+        residual += add << 1;
         bias += 8;
         value += <usize>count << 3;
       }
       if (rows) {
         const splat = v128.load32_splat(bias);
-        single(V, false, delta, value, count, splat, splat, x, to, add, low, high, lanes);
+        single(V, false, delta, value, count, splat, splat, x, y, residual, low, high, lanes);
+        y += pitch;
+        residual += add;
       }
     }
   }

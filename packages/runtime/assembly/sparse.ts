@@ -1,6 +1,6 @@
 // Products of sparse weights and dense activations. Packs and tiles are described in `sparse-sweep.ts`.
 import { share } from './common';
-import { fullTiles, sparseShare, tileCount, tileStart } from './sparse-sweep';
+import { chunkOf, fullTiles, sparseShare, tileCount, tileStart } from './sparse-sweep';
 import { sweepTile } from './sparse-tiles';
 
 export { peak } from './peak';
@@ -16,8 +16,10 @@ export { sparseVector, sparseVectorGrouped } from './sparse-vector';
 export function sparseProduct(
   kind: i32,
   wide: i32,
+  chunks: i32,
   pack: usize,
   blocks: i32,
+  blockRows: i32,
   x: usize,
   y: usize,
   residual: usize,
@@ -41,8 +43,8 @@ export function sparseProduct(
   const byTile = work >= 8 * threads || work % threads === 0;
   const begin = byTile ? share(work, 1, thread, threads) : 0;
   const stop = byTile ? share(work, 1, thread + 1, threads) : work;
-  const first = byTile ? 0 : sparseShare(pack, blocks, thread, threads);
-  const end = byTile ? blocks : sparseShare(pack, blocks, thread + 1, threads);
+  const first = byTile ? 0 : sparseShare(chunkOf(pack, 0), blocks, thread, threads);
+  const end = byTile ? blocks : sparseShare(chunkOf(pack, 0), blocks, thread + 1, threads);
   panel += <usize>(thread * cols) * stride;
   for (let item = begin; item < stop; ++item) {
     const image = item / tiles;
@@ -51,10 +53,10 @@ export function sparseProduct(
     const vectors = tileStart(kind, full, tiles, pixels, tile + 1) - from;
     const lanes = min(4, pixels - ((from + vectors - 1) << 2));
     const at = <usize>from << 4;
-    const target = <usize>image * yBatch + at;
+    const target = <usize>image * yBatch + <usize>(first * blockRows) * pitch + at;
     const add = residual ? residual + target : 0;
     fillPanel(panel, stride, x + <usize>image * xBatch + at, cols, pitch, vectors);
-    sweepTile(vectors, kind, pack, first, end, panel, y + target, add, pitch, lanes, lo, hi);
+    sweepTile(vectors, kind, chunks, pack, first, end, panel, y + target, add, pitch, lanes, lo, hi);
   }
 }
 

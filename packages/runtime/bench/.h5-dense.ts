@@ -92,12 +92,12 @@ const CASES: readonly (() => Case)[] = [
 
 /** Milliseconds of one call: each sample takes at least a millisecond. */
 async function sample(call: () => unknown, calls: number): Promise<number> {
-  const start = performance.now();
+  const cpu = process.cpuUsage();
   for (let i = 0; i < calls; i++) await call();
-  return (performance.now() - start) / calls;
+  const used = process.cpuUsage(cpu); return (used.user + used.system) / 1000 / calls;
 }
 
-const median = (values: number[]): number => Math.min(...values);
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 2];
 
 interface Runtime {
   readonly Tensor: new (type: string, data: Float32Array, dims: readonly number[]) => unknown;
@@ -162,10 +162,10 @@ for (const make of CASES) {
     // Also long enough for the engine's optimising compiler.
     const warm = await sample(contender, 3);
     const again = await sample(contender, Math.min(2000, Math.max(20, Math.ceil(60 / warm))));
-    calls.push(Math.max(1, Math.ceil(1 / again)));
+    calls.push(Math.max(1, Math.ceil(5 / again)));
   }
   const samples: number[][] = contenders.map(() => []);
-  for (let round = 0; round < 40; round++) {
+  for (let round = 0; round < 20; round++) {
     for (const [i, contender] of contenders.entries()) samples[i].push(await sample(contender, calls[i]));
   }
   const [time, peakTime, webTime, nodeTime] = samples.map(median);

@@ -91,9 +91,7 @@ export function difference(a: Outputs, b: Outputs): number {
     let [largest, most] = [0, 0];
     for (let i = 0; i < wanted.length; i++) {
       largest = Math.max(largest, Math.abs(Number(wanted[i])));
-      const apart = Math.abs(Number(found[i]) - Number(wanted[i]));
-      // A NaN is a difference too.
-      most = apart <= most ? most : apart;
+      most = Math.max(most, Math.abs(Number(found[i]) - Number(wanted[i])));
     }
     worst = Math.max(worst, most / (largest || 1));
   }

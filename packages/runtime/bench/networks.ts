@@ -52,11 +52,15 @@ export async function baseOf(model: nn.Module, input: Spec, which: (l: Layer) =>
   return { onnx: await exportModel(model, { input }, { batch: null }), layers: layers.filter(which) };
 }
 
-/** An image network of the registry with random weights at its own input size; its 1×1 convolutions are pruned. */
-export function imageNetwork(name: string): Promise<Base> {
+/**
+ * An image network of the registry with random weights at its own input size; its 1×1 convolutions are pruned.
+ *
+ * @param width factor of the number of filters
+ */
+export function imageNetwork(name: string, width = 1): Promise<Base> {
   const { create, input } = models.models[name];
   const spec = { dtype: input.dtype, shape: [1, ...input.shape] };
-  return baseOf(create({ random: new QuickRandom(0) }), spec, isPointwise);
+  return baseOf(create({ random: new QuickRandom(0), width }), spec, isPointwise);
 }
 
 /** The model with exactly this share of zeros in each layer; at 0 the file is dense. */

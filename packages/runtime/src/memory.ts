@@ -1,19 +1,18 @@
-/** One WebAssembly memory: control words, then permanent data (weights, programs) and arenas for activations. */
+/** One WebAssembly memory: control words, then permanent data (weights, programs) and an arena for activations. */
 import { RuntimeError } from './errors.ts';
 import { align, SLACK } from './plan/layout.ts';
 import { arrayOf, type DataType, type NumericArray } from './values.ts';
 
 const PAGE = 65536;
-const CHUNK = 4096;
 /** The kernels' own statics lie below. */
 const START = PAGE;
 
 export class Memory {
   readonly wasm: WebAssembly.Memory;
   #top = START;
+  /** Blocks given back, by address; no two touch, and none touches the top. */
+  #free: { address: number; bytes: number }[] = [];
   #arena = { address: 0, bytes: 0 };
-  /** Addresses given back, by size. */
-  readonly #free = new Map<number, number[]>();
 
   /** @param shared for threads; needs SharedArrayBuffer */
   constructor(shared: boolean) {
@@ -32,15 +31,32 @@ export class Memory {
     return this.wasm.buffer as ArrayBuffer;
   }
 
-  /** Bytes of memory in use or reserved by growth. */
+  /** Bytes of the whole memory. */
   get bytes(): number {
     return this.buffer.byteLength;
   }
 
-  /** Takes permanent memory; returns its 64-byte aligned address. */
+  /**
+   * Takes memory; returns its 64-byte aligned address. Its content is not defined.
+   *
+   * @throws RuntimeError when the memory cannot grow that far
+   */
   allocate(bytes: number): number {
+    bytes = align(bytes);
+    const gap = this.#free.find(block => block.bytes >= bytes);
+    if (gap) {
+      const { address } = gap;
+      gap.address += bytes;
+      gap.bytes -= bytes;
+      if (gap.bytes === 0) this.#free.splice(this.#free.indexOf(gap), 1);
+      return address;
+    }
     const address = this.#top;
-    const top = address + align(bytes);
+    this.#raise(address + bytes);
+    return address;
+  }
+
+  #raise(top: number): void {
     const missing = top + SLACK - this.bytes;
     if (missing > 0) {
       try {
@@ -52,10 +68,29 @@ export class Memory {
       }
     }
     this.#top = top;
-    return address;
   }
 
-  /** Permanent memory filled with bytes. */
+  /** Gives back what `allocate` returned for as many bytes. */
+  free(address: number, bytes: number): void {
+    bytes = align(bytes);
+    if (bytes === 0) return;
+    let at = this.#free.findIndex(block => block.address > address);
+    if (at < 0) at = this.#free.length;
+    this.#free.splice(at, 0, { address, bytes });
+    for (const i of [at, at - 1]) {
+      const [low, high] = [this.#free[i], this.#free[i + 1]];
+      if (!low || !high || low.address + low.bytes !== high.address) continue;
+      low.bytes += high.bytes;
+      this.#free.splice(i + 1, 1);
+    }
+    const last = this.#free.at(-1)!;
+    if (last.address + last.bytes === this.#top) {
+      this.#top = last.address;
+      this.#free.pop();
+    }
+  }
+
+  /** Memory filled with bytes. */
   put(data: ArrayBufferView): number {
     const address = this.allocate(data.byteLength);
     new Uint8Array(this.buffer, address, data.byteLength).set(
@@ -64,27 +99,21 @@ export class Memory {
     return address;
   }
 
-  /** Like `allocate`, for what will be given back: whole chunks of 4 KiB. */
-  borrow(bytes: number): number {
-    const chunk = Math.ceil(bytes / CHUNK) * CHUNK;
-    return this.#free.get(chunk)?.pop() ?? this.allocate(chunk);
-  }
-
-  giveBack(address: number, bytes: number): void {
-    const chunk = Math.ceil(bytes / CHUNK) * CHUNK;
-    const list = this.#free.get(chunk);
-    if (list) list.push(address);
-    else this.#free.set(chunk, [address]);
-  }
-
-  /** Memory for one plan's activations. Plans run one at a time and share it; a larger plan gets a new, larger one. */
+  /**
+   * Memory for one plan's activations. Plans run one at a time and share it. For a larger plan it grows where it is if it can;
+   * else it moves, and plans for the old address must not be run any more.
+   */
   arena(bytes: number): number {
-    if (bytes > this.#arena.bytes) {
-      // A second arena means that shapes vary: leave room, so that growing sequences do not take a new one each time.
-      const room = this.#arena.bytes ? Math.max(bytes, this.#arena.bytes * 2) : bytes;
-      // The last thing allocated can grow in place.
-      if (this.#arena.bytes && this.#arena.address + align(this.#arena.bytes) === this.#top)
-        this.#top = this.#arena.address;
+    const { address, bytes: had } = this.#arena;
+    if (bytes <= had) return address;
+    if (had > 0 && address + had === this.#top) {
+      this.#raise(address + align(bytes));
+      this.#arena = { address, bytes: align(bytes) };
+    } else {
+      this.free(address, had);
+      // Shapes vary: leave room, so that sequences that grow do not move it each time.
+      const room = align(Math.max(bytes, had * 1.5));
+      this.#arena = { address: 0, bytes: 0 };
       this.#arena = { address: this.allocate(room), bytes: room };
     }
     return this.#arena.address;

@@ -1,24 +1,36 @@
 /** The public session: reads a model, plans it for the shapes that come, runs it. */
 import { check, RuntimeError } from './errors.ts';
 import { type Build, compile, instantiate, supports } from './kernels/module.ts';
-import type { Model, Node, ValueInfo } from './load/graph.ts';
+import type { Graph, ValueInfo } from './load/graph.ts';
 import { type ExternalFiles, readModel } from './load/read.ts';
 import { Memory } from './memory.ts';
-import { operators } from './ops/index.ts';
-import { interpret } from './ops/interpret.ts';
-import { type Operators, operatorKey } from './ops/operator.ts';
-import { type Machine, type NodeReport, type Plan, plan, type Source } from './plan/builder.ts';
-import { execute } from './plan/execute.ts';
+import { loadOperators, operatorsOf } from './ops/index.ts';
+import { checkOperators, interpret } from './ops/interpret.ts';
+import type { Operators } from './ops/operator.ts';
 import { fuse } from './plan/fuse.ts';
 import { fusedOperators } from './plan/fused.ts';
-import { reads } from './plan/infer.ts';
 import { createLowerings, type KernelChoice } from './plan/lowerings.ts';
-import { checkOperators } from './plan/support.ts';
-import { Tensor } from './tensor.ts';
+import type { NodeReport } from './plan/plan.ts';
+import { Runner } from './plan/runner.ts';
+import { Tensor, type TensorLike, toValue } from './tensor.ts';
 import { canShare, Threads } from './threads.ts';
-import { type Info, sizeOf, type Value } from './values.ts';
+import type { Info, Value } from './values.ts';
 
-export interface SessionOptions {
+/** Options of onnxruntime's sessions that mean nothing here; taken so that code written for it need not change. */
+type Ignored =
+  | 'executionProviders'
+  | 'interOpNumThreads'
+  | 'graphOptimizationLevel'
+  | 'enableCpuMemArena'
+  | 'enableMemPattern'
+  | 'executionMode'
+  | 'enableGraphCapture'
+  | 'logId'
+  | 'logSeverityLevel'
+  | 'logVerbosityLevel'
+  | 'extra';
+
+export interface SessionOptions extends Readonly<Partial<Record<Ignored, unknown>>> {
   /**
    * Threads, this one included. Default: the machine's processors, at most 4, where memory can be shared (Node, and pages
    * that are cross-origin isolated); else 1. `intraOpNumThreads` means the same.
@@ -33,12 +45,15 @@ export interface SessionOptions {
   readonly kernels?: KernelChoice;
   /** Instructions to use. Default: relaxed SIMD where the engine has it, else SIMD, else `kernels: 'plain'`. */
   readonly build?: Build;
-  /** Measure every node: `report()` has milliseconds. Costs a little time. Default false. */
+  /** Measure every node: `report()` has milliseconds. Costs a little time. Default false. `enableProfiling` means the same. */
   readonly profile?: boolean;
+  readonly enableProfiling?: boolean;
   /** `webgpu` runs matrix products and 1×1 convolutions on the GPU. Default `wasm`. */
   readonly backend?: 'wasm' | 'webgpu';
+  /** Sizes of symbolic dimensions by name. A model all of whose dimensions are known is planned at load. */
+  readonly freeDimensionOverrides?: Readonly<Record<string, number>>;
   /** Bytes of external data files by the location that the model names, where they cannot be read beside the model. */
-  readonly externalData?: ExternalFiles;
+  readonly externalData?: ExternalFiles | readonly { readonly path: string; readonly data: Uint8Array | ArrayBuffer }[];
 }
 
 /** What an input or output is declared as; a dimension is a number or a symbol. */
@@ -65,9 +80,9 @@ export interface SessionReport {
   readonly memoryBytes: number;
 }
 
-export type Feeds = Readonly<Record<string, Value>>;
-/** Names of outputs to compute, or an object whose keys are such names. */
-export type Fetches = readonly string[] | Readonly<Record<string, unknown>>;
+export type Feeds = Readonly<Record<string, TensorLike>>;
+/** Names of outputs to hand out; or an object with them as keys, whose values are tensors to write to, or null for new ones. */
+export type Fetches = readonly string[] | Readonly<Record<string, TensorLike | null>>;
 
 const processors = (): number => Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
 
@@ -78,46 +93,89 @@ const metadata = ({ name, type, dims }: ValueInfo): ValueMetadata => ({
   shape: dims ?? [],
 });
 
-const EMPTY = { nodes: [], constants: new Map(), quantized: new Map(), fixed: false };
+const isFixed = (input: ValueInfo): input is ValueInfo & Info =>
+  input.dims?.every(dim => typeof dim === 'number') ?? false;
 
-/** Plans kept for different input shapes. */
-const PLANS = 64;
+function checked({ threads, intraOpNumThreads, kernels = 'auto', build }: SessionOptions) {
+  const count = threads ?? intraOpNumThreads ?? (canShare() ? processors() : 1);
+  check(Number.isInteger(count) && count >= 1 && count <= 64, `threads: ${count}, expected 1 to 64`);
+  check(
+    ['auto', 'dense', 'csr', 'block', 'plain'].includes(kernels),
+    `kernels: '${kernels}', expected auto, dense, csr, block or plain`,
+  );
+  check(
+    build === undefined || ((build === 'simd' || build === 'relaxed') && supports(build)),
+    `build: '${build}' is not simd or relaxed, or this engine does not have its instructions`,
+  );
+  check(
+    count === 1 || canShare(),
+    `threads: ${count}, but this page is not cross-origin isolated; use 1, or serve it with COOP and COEP headers`,
+  );
+  const best = build ?? (supports('relaxed') ? 'relaxed' : supports('simd') ? 'simd' : 'plain');
+  return { threads: count, kernels, build: kernels === 'plain' ? kernels : best } as const;
+}
+
+/** Kernels, threads and fused graph of a session. What has been started is stopped if anything fails. */
+async function createRunner(
+  graph: Graph,
+  operators: Operators,
+  build: Build,
+  threads: number,
+  options: { kernels: KernelChoice; backend: 'wasm' | 'webgpu' },
+): Promise<Runner> {
+  const memory = new Memory(threads > 1);
+  const pool = await Threads.create(
+    await instantiate(build, memory.wasm),
+    await compile(build, threads > 1),
+    memory,
+    threads,
+  );
+  let runner: Runner | undefined;
+  try {
+    const all = { ...operators, ...fusedOperators(operators) };
+    const { lowerings, release } = await createLowerings({ build, ...options });
+    const machine = { memory, threads: pool, operators: all, lowerings, constants: new Map(), release };
+    const { inputs, outputs } = graph;
+    const fixed = inputs.every(isFixed);
+    runner = new Runner(machine, { ...fuse(graph, all), outputs: outputs.map(o => o.name), fixed });
+    if (fixed) runner.prepare(new Map(inputs.map(({ name, type, dims }) => [name, { type, dims } as Info])));
+    return runner;
+  } catch (error) {
+    if (runner) runner.release();
+    else pool.release();
+    throw error;
+  }
+}
 
 export class InferenceSession {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
   readonly inputMetadata: readonly ValueMetadata[];
   readonly outputMetadata: readonly ValueMetadata[];
-  readonly #model: Pick<Model, 'graph'>;
-  readonly #options: SessionOptions;
-  readonly #operators: Operators;
-  readonly #machine: Machine | undefined;
+  readonly #inputs: readonly ValueInfo[];
   readonly #build: Build | 'plain';
-  #source: Source;
-  readonly #plans = new Map<string, Plan>();
-  #last: Plan[] = [];
+  /** What computes: kernels, or the graph itself by its plain operators. */
+  readonly #runner: Runner | undefined;
+  readonly #plain: { readonly graph: Graph; readonly operators: Operators } | undefined;
+  #profile: boolean;
   #running: Promise<unknown> = Promise.resolve();
   #released = false;
 
   private constructor(
-    model: Pick<Model, 'graph'>,
-    options: SessionOptions,
+    { inputs, outputs }: Graph,
     build: Build | 'plain',
-    machine: Machine | undefined,
-    source: Source,
-    all: Operators,
+    by: Runner | { readonly graph: Graph; readonly operators: Operators },
+    profile: boolean,
   ) {
-    const { inputs, outputs } = model.graph;
     this.inputMetadata = inputs.map(metadata);
     this.outputMetadata = outputs.map(metadata);
     this.inputNames = inputs.map(i => i.name);
     this.outputNames = outputs.map(o => o.name);
-    this.#model = model;
-    this.#options = options;
-    this.#operators = all;
-    this.#machine = machine;
+    this.#inputs = inputs;
     this.#build = build;
-    this.#source = source;
+    if (by instanceof Runner) this.#runner = by;
+    else this.#plain = by;
+    this.#profile = profile;
   }
 
   /**
@@ -127,222 +185,171 @@ export class InferenceSession {
    */
   static async create(
     source: string | URL | Uint8Array | ArrayBufferLike,
-    options: SessionOptions = {},
+    options?: SessionOptions,
+  ): Promise<InferenceSession>;
+  /** The same for a part of a buffer, from byte `offset` on. */
+  static async create(
+    source: ArrayBufferLike,
+    offset: number,
+    length?: number,
+    options?: SessionOptions,
+  ): Promise<InferenceSession>;
+  static async create(
+    source: string | URL | Uint8Array | ArrayBufferLike,
+    first: SessionOptions | number = {},
+    length?: number,
+    last: SessionOptions = {},
   ): Promise<InferenceSession> {
-    const threads = options.threads ?? options.intraOpNumThreads ?? (canShare() ? processors() : 1);
-    check(Number.isInteger(threads) && threads >= 1 && threads <= 64, `threads: ${threads}, expected 1 to 64`);
-    const { kernels = 'auto' } = options;
-    check(
-      ['auto', 'dense', 'csr', 'block', 'plain'].includes(kernels),
-      `kernels: '${kernels}', expected auto, dense, csr, block or plain`,
+    const part = typeof first === 'number';
+    const options = part ? last : first;
+    const { threads, build, kernels } = checked(options);
+    const external = options.externalData as ExternalFiles | undefined;
+    const model = await readModel(
+      (part ? new Uint8Array(source as ArrayBuffer, first, length) : source) as Uint8Array,
+      {
+        external: Array.isArray(external)
+          ? Object.fromEntries(external.map(({ path, data }) => [path, data]))
+          : external,
+      },
     );
-    const model = await readModel(source as Uint8Array, { external: options.externalData });
+    const operators = await loadOperators(operatorsOf(model.graph));
     checkOperators(model.graph, operators);
-    const build =
-      kernels === 'plain'
-        ? 'plain'
-        : (options.build ?? (supports('relaxed') ? 'relaxed' : supports('simd') ? 'simd' : 'plain'));
-    if (build === 'plain') {
-      const { graph } = model;
-      return new InferenceSession(
-        model,
-        options,
-        build,
-        undefined,
-        { ...EMPTY, outputs: graph.outputs.map(o => o.name) },
-        operators,
-      );
-    }
-    const all = { ...operators, ...fusedOperators(operators) };
-    const { nodes, constants, quantized } = fuse(model.graph, all);
-    const shared = threads > 1;
-    check(
-      !shared || canShare(),
-      `threads: ${threads}, but this page is not cross-origin isolated; use 1, or serve it with COOP and COEP headers`,
-    );
-    const memory = new Memory(shared);
-    const instance = await instantiate(build, memory.wasm);
-    const pool = await Threads.create(instance, await compile(build, shared), memory, threads);
-    const made = await createLowerings({ kernels, build, backend: options.backend ?? 'wasm' });
-    const machine: Machine = {
-      memory,
-      threads: pool,
-      operators: all,
-      lowerings: made.lowerings,
-      release: made.release,
-      constants: new Map(),
-      weightBytes: new Map(),
-    };
-    const { inputs, outputs } = model.graph;
-    const graph = { ...model.graph, nodes: [], initializers: new Map() };
-    const fixed = inputs.every(input => input.dims?.every(dim => typeof dim === 'number'));
-    const original = { nodes, constants, quantized, outputs: outputs.map(o => o.name), fixed };
-    const session = new InferenceSession({ graph }, options, build, machine, original, all);
-    // Where shapes are fixed the plan is made now, and the weights as read are no longer needed after it.
-    if (fixed) {
-      const infos = new Map(
-        inputs.map(({ name, type, dims }): [string, Info] => [name, { type: type!, dims: dims as number[] }]),
-      );
-      const built = session.#plan(session.#source, infos, '');
-      if (!built.rest) session.#source = { ...original, ...EMPTY };
-      session.#last = [built];
-    }
-    return session;
+    const sizes = options.freeDimensionOverrides ?? {};
+    const inputs = model.graph.inputs.map(input => ({ ...input, dims: input.dims?.map(dim => sizes[dim] ?? dim) }));
+    const graph = { ...model.graph, inputs };
+    const profile = options.profile ?? options.enableProfiling ?? false;
+    if (build === 'plain') return new InferenceSession(graph, build, { graph, operators }, profile);
+    const runner = await createRunner(graph, operators, build, threads, {
+      kernels,
+      backend: options.backend ?? 'wasm',
+    });
+    return new InferenceSession(graph, build, runner, profile);
   }
 
   /**
-   * Computes outputs. Without `fetches` all of them. Calls on one session run one after another.
+   * Computes outputs. Without `fetches` all of them. Calls on one session run one after another; feeds may change when the
+   * result is there.
    *
    * @throws when a feed is missing, unknown, or of another type or shape than the model declares
    */
   async run(feeds: Feeds, fetches?: Fetches): Promise<Record<string, Tensor>> {
-    const wanted =
-      fetches === undefined ? this.outputNames : Array.isArray(fetches) ? (fetches as string[]) : Object.keys(fetches);
-    for (const name of wanted)
-      check(
-        this.outputNames.includes(name),
-        () => `run: there is no output '${name}'; outputs are ${this.outputNames.join(', ')}`,
-      );
-    this.#checkFeeds(feeds);
-    const turn = this.#running.then(() => {
-      check(!this.#released, 'run: the session has been released');
-      return this.#compute(new Map(this.inputNames.map(name => [name, feeds[name]])));
-    });
+    check(!this.#released, 'run: the session has been released');
+    const wanted = this.#wanted(fetches);
+    const values = this.#values(feeds);
+    const turn = this.#running.then(() =>
+      this.#runner
+        ? this.#runner.run(values, this.#profile)
+        : interpret(this.#plain!.graph, values, this.#plain!.operators),
+    );
     this.#running = turn.catch(() => undefined);
-    const values = await turn;
+    const results = await turn;
     return Object.fromEntries(
-      wanted.map(name => {
-        const value = values.get(name);
+      [...wanted].map(([name, target]) => {
+        const value = results.get(name);
         if (!value) throw new RuntimeError(`run: output '${name}' was not computed`);
-        return [name, new Tensor(value.type, value.data as Float32Array, value.dims)];
+        return [name, target ? written(name, value, target) : Tensor.from(value)];
       }),
     );
   }
 
-  #checkFeeds(feeds: Feeds): void {
+  #wanted(fetches: Fetches | undefined): Map<string, TensorLike | null> {
+    const isList = Array.isArray(fetches);
+    const names = (isList ? fetches : Object.keys(fetches ?? {})) as readonly string[];
+    // Run options of onnxruntime in the place of fetches.
+    const isOptions = !isList && names.every(name => RUN_OPTIONS.has(name) && !this.outputNames.includes(name));
+    const asked = isOptions ? this.outputNames : names;
+    for (const name of asked)
+      check(
+        this.outputNames.includes(name),
+        () => `run: there is no output '${name}'; outputs are ${this.outputNames.join(', ')}`,
+      );
+    return new Map(
+      asked.map(name => [name, isList || isOptions ? null : (fetches as Record<string, TensorLike | null>)[name]]),
+    );
+  }
+
+  /** The feeds as values, in the order of the inputs. */
+  #values(feeds: Feeds): Map<string, Value> {
     for (const name of Object.keys(feeds))
       check(
         this.inputNames.includes(name),
         () => `run: there is no input '${name}'; inputs are ${this.inputNames.join(', ') || 'none'}`,
       );
-    for (const { name, type, shape } of this.inputMetadata) {
-      const value = feeds[name];
-      check(value, () => `run: input '${name}' (${type} [${shape.join(', ')}]) is missing`);
-      check(value.type === type, () => `run: input '${name}' is ${value.type}, expected ${type}`);
-      check(
-        sizeOf(value.dims) === value.data.length,
-        () => `run: input '${name}': dims [${value.dims}] do not hold ${value.data.length} elements`,
-      );
-      const declared = this.#model.graph.inputs.find(input => input.name === name)!.dims;
-      const fits =
-        !declared ||
-        (declared.length === value.dims.length &&
-          declared.every((dim, i) => typeof dim === 'string' || dim === value.dims[i]));
-      check(fits, () => `run: input '${name}' has dims [${value.dims}], expected [${shape.join(', ')}]`);
-    }
     const symbols = new Map<string, number>();
-    for (const { name, shape } of this.inputMetadata)
-      shape.forEach((dim, i) => {
-        if (typeof dim !== 'string' || dim === '') return;
-        const given = feeds[name].dims[i];
-        const known = symbols.get(dim);
+    const values = this.#inputs.map(({ name, type, dims }): [string, Value] => {
+      const given = feeds[name];
+      const shape = dims?.join(', ');
+      check(given, () => `run: input '${name}' (${type}${dims ? ` [${shape}]` : ''}) is missing`);
+      check(given.type === type, () => `run: input '${name}' is ${given.type}, expected ${type}`);
+      const value = toValue(given, `run: input '${name}'`);
+      const fits =
+        !dims ||
+        (dims.length === value.dims.length && dims.every((d, i) => typeof d === 'string' || d === value.dims[i]));
+      check(fits, () => `run: input '${name}' has dims [${value.dims.join(', ')}], expected [${shape}]`);
+      dims?.forEach((symbol, i) => {
+        if (typeof symbol !== 'string' || symbol === '') return;
+        const known = symbols.get(symbol) ?? value.dims[i];
         check(
-          known === undefined || known === given,
-          () => `run: dimension ${dim} is ${known} and ${given} (input '${name}')`,
+          known === value.dims[i],
+          () => `run: dimension ${symbol} is ${known} and ${value.dims[i]} (input '${name}')`,
         );
-        symbols.set(dim, given);
+        symbols.set(symbol, known);
       });
-  }
-
-  #plan(source: Source, infos: ReadonlyMap<string, Info>, stage: string): Plan {
-    const key =
-      stage +
-      JSON.stringify(
-        [...infos].map(([name, { type, dims, value }]) => [name, type, dims, value && [...value.data].map(String)]),
-      );
-    let made = this.#plans.get(key);
-    if (made) {
-      this.#plans.delete(key);
-    } else {
-      made = plan(this.#machine!, source, infos);
-      if (this.#plans.size >= PLANS) this.#drop(this.#plans.keys().next().value!);
-    }
-    // In order of use: the first is the one to drop.
-    this.#plans.set(key, made);
-    return made;
-  }
-
-  #drop(key: string): void {
-    for (const segment of this.#plans.get(key)!.segments)
-      if ('program' in segment) this.#machine!.threads.forget(segment.program);
-    this.#plans.delete(key);
-  }
-
-  async #compute(feeds: Map<string, Value>): Promise<Map<string, Value>> {
-    const machine = this.#machine;
-    if (!machine) return interpret(this.#model.graph, feeds, this.#operators);
-    const values = new Map(feeds);
-    let source = this.#source;
-    let wanted: ReadonlySet<string> = new Set();
-    this.#last = [];
-    for (let stage = 0; ; stage++) {
-      const needed = stage === 0 ? feeds.keys() : new Set([...source.nodes.flatMap(reads), ...source.outputs]);
-      const infos = new Map<string, Info>();
-      for (const name of needed) {
-        const value = values.get(name);
-        if (value) infos.set(name, { type: value.type, dims: value.dims, value: wanted.has(name) ? value : undefined });
-      }
-      const built = this.#plan(source, infos, String(stage || ''));
-      for (const [name, value] of await execute(machine, built, values, this.#options.profile ?? false))
-        values.set(name, value);
-      this.#last.push(built);
-      if (!built.rest) return values;
-      source = { ...source, nodes: this.#unblock(built.rest.nodes, values) };
-      wanted = built.rest.wanted;
-    }
-  }
-
-  /** Runs the nodes that can only be run with data, as far as their inputs are there; returns the others. */
-  #unblock(nodes: readonly Node[], values: Map<string, Value>): Node[] {
-    const { constants } = this.#source;
-    const ready = (name: string) => values.has(name) || constants.has(name);
-    return nodes.filter(node => {
-      const operator = this.#operators[operatorKey(node)];
-      const control = Object.values(node.attributes).some(a => typeof a === 'object' && 'nodes' in a);
-      if (!(operator.dynamic || control) || !reads(node).every(ready)) return true;
-      const initializers = new Map([...constants].filter(([name]) => reads(node).includes(name)));
-      const known = new Map([...values].filter(([name]) => reads(node).includes(name)));
-      const outputs = node.outputs.filter(name => name !== '').map(name => ({ name, type: 'float32' as const }));
-      const results = interpret({ name: '', nodes: [node], inputs: [], outputs, initializers }, known, this.#operators);
-      for (const [name, value] of results) values.set(name, value);
-      return false;
+      return [name, value];
     });
+    return new Map(values);
   }
 
   /** Which kernel runs each node, what zeros save, and what it keeps in memory: of the last run's shapes. */
   report(): SessionReport {
-    const nodes = this.#last.flatMap(p => p.reports);
+    const { machine, last = [] } = this.#runner ?? {};
+    const nodes = this.#plain
+      ? this.#plain.graph.nodes.map(({ name, op }) => ({ name, op, ...UNKNOWN }))
+      : last.flatMap(plan => plan.reports).map(node => ({ ...node }));
     const sum = (key: 'flops' | 'skipped') => nodes.reduce((total, node) => total + node[key], 0);
     return {
-      threads: this.#machine?.threads.count ?? 1,
+      threads: machine?.threads.count ?? 1,
       build: this.#build,
-      nodes: nodes.map(node => ({ ...node })),
+      nodes,
       flops: sum('flops'),
       skipped: sum('skipped'),
-      weightBytes: [...(this.#machine?.weightBytes.values() ?? [])].reduce((a, b) => a + b, 0),
-      activationBytes: Math.max(0, ...this.#last.map(p => p.arenaBytes)),
-      memoryBytes: this.#machine?.memory.bytes ?? 0,
+      weightBytes: [...(machine?.constants.values() ?? [])].reduce((total, { bytes }) => total + bytes, 0),
+      activationBytes: Math.max(0, ...last.map(plan => plan.arenaBytes)),
+      memoryBytes: machine?.memory.bytes ?? 0,
     };
   }
 
-  /** Stops the threads; the session cannot be used afterwards. Waits for the run in progress. */
-  async release(): Promise<void> {
-    await this.#running;
-    if (this.#released) return;
-    this.#released = true;
-    this.#machine?.threads.release();
-    this.#machine?.release();
-    this.#plans.clear();
-    this.#last = [];
+  /** From the next run on `report()` has milliseconds. */
+  startProfiling(): void {
+    this.#profile = true;
   }
+
+  endProfiling(): void {
+    this.#profile = false;
+  }
+
+  /** Stops the threads, after the runs that have been called. The session cannot be used any more. */
+  async release(): Promise<void> {
+    if (this.#released) return this.#running as Promise<void>;
+    this.#released = true;
+    this.#running = this.#running.then(() => this.#runner?.release());
+    await this.#running;
+  }
+}
+
+/** What is known of a node that no plan has been made for. */
+const UNKNOWN = { kernel: 'plain', outputs: [], flops: 0, skipped: 0, weightBytes: 0 };
+
+const RUN_OPTIONS = new Set(['logSeverityLevel', 'logVerbosityLevel', 'terminate', 'tag', 'extra']);
+
+/** The tensor that the caller gave for an output, filled. */
+function written(name: string, { type, dims, data }: Value, target: TensorLike): Tensor {
+  const tensor = target instanceof Tensor ? target : new Tensor(type, target.data as Float32Array, target.dims);
+  const fits = tensor.type === type && String(tensor.dims) === String(dims) && type !== 'string';
+  check(
+    fits,
+    () => `run: output '${name}' is ${type} [${dims}], which cannot be written to ${target.type} [${target.dims}]`,
+  );
+  (toValue(tensor, name).data as Float32Array).set(data as Float32Array);
+  return tensor;
 }

@@ -47,7 +47,11 @@ export interface Info {
 }
 
 /** The number of elements of a shape; 1 for a scalar, 0 when a dimension is 0. */
-export const sizeOf = (dims: readonly number[]): number => dims.reduce((size, dim) => size * dim, 1);
+export function sizeOf(dims: readonly number[]): number {
+  let size = 1;
+  for (let i = 0; i < dims.length; i++) size *= dims[i];
+  return size;
+}
 
 type ArrayConstructor = { new (length: number): NumericArray; readonly BYTES_PER_ELEMENT: number };
 

@@ -1,7 +1,7 @@
 /**
  * Runs ONNX's own conformance cases and counts, for each operator, those that pass.
  *
- *   node packages/runtime/test/conformance.ts <folder> … [--backend plain] [--only text] [--json]
+ *   node packages/runtime/test/conformance.ts <folder> … [--backend name] [--only text] [--json] [--keep --onnx version]
  *
  * A folder is searched for cases as in `onnx/backend/test/data` of the onnx package: folders with `model.onnx` and
  * `test_data_set_*` of `input_<i>.pb` and `output_<i>.pb` (TensorProto), and `light_*.onnx` with its outputs. Numbers must
@@ -9,28 +9,26 @@
  * runtime does not have by design (sequences, 4- and 8-bit floats, training) count as refused when that is the error. Exit
  * code 1 if any case fails.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { UnsupportedError } from '../src/errors.ts';
-import type { Graph, Model, ValueInfo } from '../src/load/graph.ts';
+import type { Graph, ValueInfo } from '../src/load/graph.ts';
 import { parseModel } from '../src/load/model.ts';
 import { parseTensor } from '../src/load/tensor.ts';
 import { widen } from '../src/ops/half.ts';
-import { operators } from '../src/ops/index.ts';
-import { checkOperators, interpret, subgraphsOf } from '../src/ops/interpret.ts';
-import { operatorKey } from '../src/ops/operator.ts';
+import { operatorsOf } from '../src/ops/index.ts';
+import { InferenceSession, type SessionOptions } from '../src/session.ts';
+import { toValue } from '../src/tensor.ts';
 import { sizeOf, type Value } from '../src/values.ts';
 
-/** Prepares a model; what comes back computes its outputs. */
-export type Backend = (model: Model) => (feeds: ReadonlyMap<string, Value>) => Promise<ReadonlyMap<string, Value>>;
-
-export const backends: Readonly<Record<string, Backend>> = {
-  plain({ graph }) {
-    checkOperators(graph, operators);
-    return async feeds => interpret(graph, feeds, operators);
-  },
+/** Ways to run a session, by name. */
+export const backends: Readonly<Record<string, SessionOptions>> = {
+  plain: { kernels: 'plain', threads: 1 },
+  simd: { build: 'simd', threads: 1 },
+  relaxed: { build: 'relaxed', threads: 1 },
+  threads: { threads: 2 },
 };
 
 export interface CaseResult {
@@ -44,9 +42,6 @@ export interface CaseResult {
 
 /** Cases that draw random numbers: only types and shapes can be compared. */
 const DRAWS = /^test_(bernoulli|training_dropout(?!.*zero_ratio))/;
-
-const operatorsOf = (graph: Graph): string[] =>
-  graph.nodes.flatMap(node => [operatorKey(node), ...subgraphsOf(node).flatMap(operatorsOf)]);
 
 /** Undefined when the values agree, else what differs. */
 export function difference(actual: Value, expected: Value, shapeOnly = false): string | undefined {
@@ -94,19 +89,20 @@ function* dataSets(path: string, { inputs, outputs }: Graph): Generator<[Value[]
 }
 
 /** Runs one case, a folder or a light model's file, on a backend. */
-export async function runCase(path: string, backend: Backend): Promise<CaseResult> {
+export async function runCase(path: string, backend: SessionOptions): Promise<CaseResult> {
   const name = basename(path, '.onnx');
   let used: string[] = [];
+  let session: InferenceSession | undefined;
   try {
-    const model = parseModel(readFileSync(path.endsWith('.onnx') ? path : join(path, 'model.onnx')));
-    const { graph } = model;
-    used = [...new Set(operatorsOf(graph))];
-    const run = backend(model);
+    const bytes = readFileSync(path.endsWith('.onnx') ? path : join(path, 'model.onnx'));
+    const { graph } = parseModel(bytes);
+    used = [...operatorsOf(graph)];
+    session = await InferenceSession.create(bytes, backend);
     for (const [given, outputs] of dataSets(path, graph)) {
-      const results = await run(new Map(graph.inputs.map((input, i) => [input.name, given[i]])));
+      const results = await session.run(Object.fromEntries(graph.inputs.map((input, i) => [input.name, given[i]])));
       for (const [i, expected] of outputs.entries()) {
         const output = graph.outputs[i].name;
-        const wrong = difference(results.get(output)!, expected, DRAWS.test(name));
+        const wrong = difference(toValue(results[output], output), expected, DRAWS.test(name));
         if (wrong) return { name, outcome: 'failed', message: `${output}: ${wrong}`, operators: used };
       }
     }
@@ -114,6 +110,8 @@ export async function runCase(path: string, backend: Backend): Promise<CaseResul
   } catch (error) {
     const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     return { name, outcome: error instanceof UnsupportedError ? 'refused' : 'failed', message, operators: used };
+  } finally {
+    await session?.release();
   }
 }
 
@@ -148,35 +146,81 @@ export const byOperator = (results: readonly CaseResult[]): Record<string, Summa
       .map(key => [key, summarise(results.filter(result => result.operators.includes(key)))]),
   );
 
+/** What is kept: for each operator the cases that pass on each backend, of those that are not refused. */
+export interface Compatibility {
+  readonly command: string;
+  /** Version of the onnx package whose cases were run. */
+  readonly onnx: string;
+  readonly date: string;
+  /** Of all cases. */
+  readonly backends: Readonly<Record<string, Summary>>;
+  readonly operators: Readonly<
+    Record<string, { readonly total: number; readonly passed: Readonly<Record<string, number>> }>
+  >;
+  /** Cases that fail on some backend, with the reason. */
+  readonly failures: Readonly<Record<string, string>>;
+}
+
+function compatibility(results: Readonly<Record<string, CaseResult[]>>, onnx: string): Compatibility {
+  const tables = Object.fromEntries(Object.entries(results).map(([backend, list]) => [backend, byOperator(list)]));
+  const [first] = Object.values(tables);
+  const failures = Object.values(results)
+    .flat()
+    .filter(result => result.outcome === 'failed')
+    .map(({ name, message }) => [name, message!]);
+  return {
+    command: `node packages/runtime/test/conformance.ts <folders> --keep --onnx ${onnx}`,
+    onnx,
+    date: new Date().toISOString().slice(0, 10),
+    backends: Object.fromEntries(Object.entries(results).map(([backend, list]) => [backend, summarise(list)])),
+    operators: Object.fromEntries(
+      Object.entries(first).map(([key, { total, refused }]) => {
+        const passed = Object.entries(tables).map(([backend, table]) => [backend, table[key].passed]);
+        return [key, { total: total - refused, passed: Object.fromEntries(passed) }];
+      }),
+    ),
+    failures: Object.fromEntries(failures),
+  };
+}
+
+/** The kept table, from which docs/operators.md is made. */
+export const KEPT = new URL('conformance.json', import.meta.url);
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      backend: { type: 'string', default: 'plain' },
+      backend: { type: 'string' },
       only: { type: 'string', default: '' },
       json: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+      onnx: { type: 'string', default: 'unknown' },
     },
   });
-  const backend = backends[values.backend];
-  if (positionals.length === 0 || !backend) {
+  const chosen = values.backend ? [values.backend] : Object.keys(backends);
+  if (positionals.length === 0 || !chosen.every(name => name in backends)) {
     console.error(
-      `usage: conformance.ts <folder> … [--backend ${Object.keys(backends).join(' | ')}] [--only text] [--json]`,
+      `usage: conformance.ts <folder> … [--backend ${Object.keys(backends).join(' | ')}] [--only text] [--json] [--keep --onnx version]`,
     );
     process.exit(2);
   }
-  const results: CaseResult[] = [];
-  for (const folder of positionals.flatMap(findCases).filter(path => basename(path).includes(values.only))) {
-    results.push(await runCase(folder, backend));
+  const folders = positionals.flatMap(findCases).filter(path => basename(path).includes(values.only));
+  const results: Record<string, CaseResult[]> = {};
+  for (const name of chosen) {
+    results[name] = [];
+    for (const folder of folders) results[name].push(await runCase(folder, backends[name]));
+    const summary = summarise(results[name]);
+    if (values.json) continue;
+    for (const { outcome, ...rest } of results[name])
+      if (outcome !== 'passed') console.log(`${name}: ${outcome} ${rest.name}: ${rest.message}`);
+    console.log(
+      `${name}: ${summary.passed} of ${summary.total} passed, ${summary.failed} failed, ${summary.refused} refused`,
+    );
   }
-  const summary = summarise(results);
-  const rest = results.filter(result => result.outcome !== 'passed');
-  if (values.json) {
-    console.log(JSON.stringify({ backend: values.backend, ...summary, operators: byOperator(results), rest }, null, 2));
-  } else {
-    for (const { name, outcome, message } of rest) console.log(`${outcome} ${name}: ${message}`);
-    console.log(`${summary.passed} of ${summary.total} passed, ${summary.failed} failed, ${summary.refused} refused`);
-  }
-  process.exitCode = summary.failed > 0 ? 1 : 0;
+  const table = compatibility(results, values.onnx);
+  if (values.json) console.log(JSON.stringify(table, null, 1));
+  if (values.keep) writeFileSync(KEPT, `${JSON.stringify(table, null, 1)}\n`);
+  process.exitCode = Object.values(results).some(list => summarise(list).failed > 0) ? 1 : 0;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -3,19 +3,25 @@ import { type OnnxModel, type OnnxNode, OpaqueTensor } from '@gossamer/tensor/on
 import { type Layer, type LayerKind, layer } from '../sparsity/layer.ts';
 
 /** The inputs of a node that are weights, and what their axes mean. */
-type Weights = (node: OnnxNode) => readonly { input: number; kind?: LayerKind; outAxis: number; inAxis: number }[];
+type Weights = (
+  node: OnnxNode,
+) => readonly { input: number; kind?: LayerKind; outAxis: number; inAxis: number; groups?: number }[];
 
 const attribute = (node: OnnxNode, name: string): number => {
   const found = node.attributes[name];
   return found?.type === 'int' ? found.value : 0;
 };
 
+const groups = (node: OnnxNode): number => Math.max(1, attribute(node, 'group'));
+
 const product = { outAxis: 1, inAxis: 0 };
 const recurrent: Weights = () => [1, 2].map(input => ({ input, kind: 'recurrent', outAxis: 1, inAxis: 2 }));
 
 const operators: Record<string, Weights> = {
-  Conv: node => [{ input: 1, outAxis: 0, inAxis: 1, ...(attribute(node, 'group') <= 1 && { kind: 'conv' }) }],
-  ConvTranspose: () => [{ input: 1, kind: 'conv', outAxis: 1, inAxis: 0 }],
+  Conv: node => [
+    { input: 1, outAxis: 0, inAxis: 1, groups: groups(node), ...(groups(node) === 1 && { kind: 'conv' }) },
+  ],
+  ConvTranspose: node => [{ input: 1, kind: 'conv', outAxis: 1, inAxis: 0, groups: groups(node) }],
   Gather: () => [{ input: 0, kind: 'embedding', outAxis: 1, inAxis: 0 }],
   Gemm: node => [{ input: 1, ...(attribute(node, 'transB') ? { outAxis: 0, inAxis: 1 } : product) }],
   GRU: recurrent,

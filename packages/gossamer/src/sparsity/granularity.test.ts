@@ -6,6 +6,7 @@ import {
   groupScores,
   keepNM,
   type NM,
+  outputBlock,
   parseGranularity,
   unitsOf,
 } from './granularity.ts';
@@ -18,7 +19,8 @@ const make = (shape: number[], options: Partial<Layer> = {}, name = 'w') =>
 describe('parseGranularity', () => {
   it('reads back what it writes', () => {
     const texts = ['element', 'filter', 'channel', 'kernel', 'filter-shape', 'head', 'layer'];
-    texts.push('block:4x1', 'block:2x8:pad', '2:4', '1:16:out', '2:4:pad', '3:7:out:pad');
+    texts.push('block:4x1', 'block:2x8:pad', '2:4', '1:16:out', '2:4:pad', '3:7:out:pad', 'block:4x1:kernel');
+    texts.push('block:2x3:kernel:pad');
     for (const text of texts) expect(formatGranularity(parseGranularity(text))).toBe(text);
   });
 
@@ -27,12 +29,15 @@ describe('parseGranularity', () => {
     expect(parseGranularity('column')).toEqual({ kind: 'channel' });
     expect(parseGranularity('2:4')).toEqual({ kind: 'nm', n: 2, m: 4, axis: 'in', ragged: 'refuse' });
     expect(parseGranularity('2:4:in')).toEqual(parseGranularity('2:4'));
+    expect(parseGranularity('block:4x1:kernel:pad')).toEqual(outputBlock(4, 'pad'));
+    expect(formatGranularity(outputBlock(2))).toBe('block:2x1:kernel');
   });
 
   it('refuses what it does not know', () => {
     for (const text of ['', 'rows', '4:4', '0:4', '5:4', '2:4:up', 'block:0x1', 'block:4', '2.5:4', '-1:4']) {
       expect(() => parseGranularity(text), text).toThrow('granularity');
     }
+    for (const size of [0, 1.5, -2]) expect(() => outputBlock(size)).toThrow('outputBlock');
   });
 });
 
@@ -63,6 +68,8 @@ describe('unitsOf', () => {
     layer: () => '',
     'block:2x1': c => `${c.o >> 1} ${c.i} ${c.k}`,
     'block:4x3:pad': c => `${c.o >> 2} ${Math.floor(c.i / 3)} ${c.k}`,
+    'block:4x1:kernel:pad': c => `${c.o >> 2} ${c.i}`,
+    'block:3x2:kernel:pad': c => `${Math.floor(c.o / 3)} ${c.i >> 1}`,
     head: (c, l) => {
       const { count, axis } = l.heads!;
       return axis === 'out'
@@ -92,10 +99,15 @@ describe('unitsOf', () => {
     }
   });
 
+  it('an output block of one channel is a kernel', () => {
+    for (const l of layers) expect(unitsOf(l, outputBlock(1))).toEqual(unitsOf(l, { kind: 'kernel' }));
+  });
+
   it('refuses blocks that do not fit and heads that are not known', () => {
     expect(() => unitsOf(make([6, 4], {}, 'fc'), parseGranularity('block:4x1'))).toThrow(
       'layer fc: 6 × 4 channels are not a multiple of block 4x1',
     );
+    expect(() => unitsOf(make([6, 4, 3, 3], {}, 'conv'), outputBlock(4))).toThrow("with 'block:4x1:kernel:pad'");
     expect(() => unitsOf(make([6, 4], {}, 'fc'), { kind: 'head' })).toThrow('layer fc: granularity head needs');
   });
 });

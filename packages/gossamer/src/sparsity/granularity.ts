@@ -8,7 +8,7 @@ import { type Layer, layoutOf } from './layer.ts';
  * kernel, `element` is 1×1×1, `filter` (a linear layer's row, an output channel) 1×in×kernel, `channel` (a column, an
  * input channel) out×1×kernel, `kernel` 1×1×kernel, `filter-shape` (one input channel and one window position over
  * all filters) out×1×1, `head` an equal share of the layer's head axis, `layer` everything; `block` is `out`×`in`
- * channels at one window position.
+ * channels at one window position, or over the whole kernel ({@link outputBlock}).
  *
  * `nm` is a *constraint* on elements: in every run of `m` consecutive elements along the `axis` at most `n` live. The
  * default axis is `in`, the one that a product sums over: along a linear layer's row, and in a convolution along the
@@ -21,7 +21,16 @@ export type Granularity = Partition | NM;
 
 export type Partition =
   | { readonly kind: 'element' | 'filter' | 'channel' | 'kernel' | 'filter-shape' | 'head' | 'layer' }
-  | { readonly kind: 'block'; readonly out: number; readonly in: number; readonly ragged?: Ragged };
+  | Block;
+
+export interface Block {
+  readonly kind: 'block';
+  readonly out: number;
+  readonly in: number;
+  /** What of the window a block takes: one `position` (default), or the `whole` kernel. */
+  readonly kernel?: 'position' | 'whole';
+  readonly ragged?: Ragged;
+}
 
 export interface NM {
   readonly kind: 'nm';
@@ -33,6 +42,15 @@ export interface NM {
 
 export type Ragged = 'refuse' | 'pad';
 
+/**
+ * `size` consecutive output channels × one input channel × the whole kernel: what a kernel that computes `size` outputs
+ * at a time can skip as one.
+ */
+export function outputBlock(size: number, ragged: Ragged = 'refuse'): Block {
+  check(Number.isInteger(size) && size >= 1, () => `outputBlock: ${size} output channels; expected a whole number ≥ 1`);
+  return { kind: 'block', out: size, in: 1, kernel: 'whole', ragged };
+}
+
 const plainKinds = ['element', 'filter', 'channel', 'kernel', 'filter-shape', 'head', 'layer'] as const;
 const aliases: Record<string, (typeof plainKinds)[number]> = {
   unstructured: 'element',
@@ -42,19 +60,21 @@ const aliases: Record<string, (typeof plainKinds)[number]> = {
 
 /**
  * Reads `element`, `filter` (or `row`), `channel` (or `column`), `kernel`, `filter-shape`, `head`, `layer`,
- * `block:4x1` (output × input channels), `2:4`; after `block:…` and `n:m` may follow `:pad`, after `n:m` also `:out`.
+ * `block:4x1` (output × input channels), `block:4x1:kernel` (over the whole kernel), `2:4`, `2:4:out`; `:pad` may follow
+ * each block and n:m.
  */
 export function parseGranularity(text: string): Granularity {
   const name = aliases[text] ?? text;
   const plain = plainKinds.find(kind => kind === name);
   if (plain) return { kind: plain };
-  const block = /^block:(\d+)x(\d+)(:pad)?$/.exec(text);
+  const block = /^block:(\d+)x(\d+)(:kernel)?(:pad)?$/.exec(text);
   if (block) {
     const granularity = {
       kind: 'block',
       out: Number(block[1]),
       in: Number(block[2]),
-      ragged: ragged(block[3]),
+      kernel: block[3] ? 'whole' : 'position',
+      ragged: ragged(block[4]),
     } as const;
     check(granularity.out >= 1 && granularity.in >= 1, `granularity '${text}': a block has at least 1x1 elements`);
     return granularity;
@@ -62,7 +82,7 @@ export function parseGranularity(text: string): Granularity {
   const nm = /^(\d+):(\d+)(:out|:in)?(:pad)?$/.exec(text);
   check(
     nm,
-    `granularity '${text}': expected ${plainKinds.join(', ')}, row, column, block:4x1 (also block:4x1:pad) or 2:4 (also 2:4:out, 2:4:pad)`,
+    `granularity '${text}': expected ${plainKinds.join(', ')}, row, column, block:4x1 (also block:4x1:kernel, block:4x1:pad) or 2:4 (also 2:4:out, 2:4:pad)`,
   );
   const axis = nm[3] === ':out' ? 'out' : 'in';
   const granularity = { kind: 'nm', n: Number(nm[1]), m: Number(nm[2]), axis, ragged: ragged(nm[4]) } as const;
@@ -79,7 +99,8 @@ export function formatGranularity(granularity: Granularity): string {
     return `${n}:${m}${axis === 'out' ? ':out' : ''}${ragged === 'pad' ? ':pad' : ''}`;
   }
   if (granularity.kind === 'block') {
-    return `block:${granularity.out}x${granularity.in}${granularity.ragged === 'pad' ? ':pad' : ''}`;
+    const { out, in: inputs, kernel, ragged } = granularity;
+    return `block:${out}x${inputs}${kernel === 'whole' ? ':kernel' : ''}${ragged === 'pad' ? ':pad' : ''}`;
   }
   return granularity.kind;
 }
@@ -156,7 +177,7 @@ function tileOf(layer: Layer, granularity: Partition, layout: { out: number; in:
         () =>
           `layer ${layer.name}: ${out} × ${inputs} channels are not a multiple of block ${granularity.out}x${granularity.in}; exclude the layer, or let the last blocks be smaller with '${formatGranularity(granularity)}:pad'`,
       );
-      return { out: granularity.out, in: granularity.in, kernel: 1 };
+      return { out: granularity.out, in: granularity.in, kernel: granularity.kernel === 'whole' ? kernel : 1 };
     }
   }
 }

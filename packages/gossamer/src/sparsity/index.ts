@@ -12,6 +12,7 @@ export {
   groupScores,
   keepNM,
   type NM,
+  outputBlock,
   parseGranularity,
   type Units,
   unitsOf,

@@ -19,6 +19,7 @@ describe('layer', () => {
     expect(() => make('a', [2, 3], { outAxis: 1 })).toThrow('output axis 1 and input axis 1');
     expect(() => make('a', [6, 4], { heads: { count: 4, axis: 'out' } })).toThrow('4 heads do not divide its 6 output');
     expect(() => make('a', [6, 4], { positions: Number.NaN })).toThrow('positions');
+    expect(() => make('a', [6, 4, 3, 3], { groups: 1.5 })).toThrow('layer a: 1.5 groups');
   });
 
   it('counts two operations a weight and position', () => {

@@ -24,6 +24,8 @@ export interface Layer {
    * time steps of a linear layer on sequences, 1 for a plain linear layer, 0 for an embedding (a table look-up).
    */
   readonly positions: number;
+  /** Groups that a convolution's channels are divided into; 1 for all other layers. */
+  readonly groups: number;
   /** Attention heads that share this weight, and the axis they divide. */
   readonly heads?: { readonly count: number; readonly axis: 'out' | 'in' };
 }
@@ -61,7 +63,8 @@ export function layer(
     positions >= 0 && Number.isFinite(positions),
     () => `layer ${name}: ${positions} positions; expected 0 or more`,
   );
-  const { heads } = options;
+  const { heads, groups = 1 } = options;
+  check(Number.isInteger(groups) && groups >= 1, () => `layer ${name}: ${groups} groups; expected a whole number ≥ 1`);
   if (heads) {
     const axis = heads.axis === 'out' ? outAxis : inAxis;
     const width = axis < 0 ? 1 : shape[axis];
@@ -70,7 +73,7 @@ export function layer(
       () => `layer ${name}: ${heads.count} heads do not divide its ${width} ${heads.axis}put channels`,
     );
   }
-  return { name, shape, values, kind, outAxis, inAxis, positions, ...(heads && { heads }) };
+  return { name, shape, values, kind, outAxis, inAxis, positions, groups, ...(heads && { heads }) };
 }
 
 /** Refuses an empty list, a name used twice and a tensor shared by two names (it would be masked twice). */

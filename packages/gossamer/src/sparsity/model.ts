@@ -54,6 +54,8 @@ export interface WeightUse {
   readonly outAxis: number;
   readonly inAxis: number;
   readonly positions: number;
+  /** Of a convolution; default 1. */
+  readonly groups?: number;
   readonly node: Node;
   /** Which of the node's inputs the weight is. */
   readonly position: number;
@@ -66,7 +68,13 @@ function describe(name: string, shape: readonly number[], values: Float32Array, 
   const [main] = products.length > 0 ? products : uses;
   const positions = products.reduce((n, u) => n + u.positions, 0);
   const kind = main.kind === 'linear' && products.length > 1 ? 'recurrent' : main.kind;
-  return layer(name, shape, values, { kind, outAxis: main.outAxis, inAxis: main.inAxis, positions });
+  return layer(name, shape, values, {
+    kind,
+    outAxis: main.outAxis,
+    inAxis: main.inAxis,
+    positions,
+    groups: main.groups,
+  });
 }
 
 /**
@@ -133,14 +141,15 @@ function useOf(node: Node, position: number, batch: number): Use | undefined {
     }
     case 'conv': {
       if (position !== 1) return undefined;
-      const depthwise = weight.shape[1] === 1 && Number(attributes.groups) > 1;
+      const groups = Number(attributes.groups);
+      const depthwise = weight.shape[1] === 1 && groups > 1;
       const positions = outputs(weight.shape[0]);
-      return { kind: depthwise ? 'depthwise' : 'conv', outAxis: 0, inAxis: 1, positions };
+      return { kind: depthwise ? 'depthwise' : 'conv', outAxis: 0, inAxis: 1, positions, groups };
     }
     case 'convTranspose': {
       if (position !== 1) return undefined;
       const positions = node.inputs[0].size / node.inputs[0].shape[1] / batch;
-      return { kind: 'conv', outAxis: 1, inAxis: 0, positions };
+      return { kind: 'conv', outAxis: 1, inAxis: 0, positions, groups: Number(attributes.groups) };
     }
     case 'lstm':
     case 'gru': {

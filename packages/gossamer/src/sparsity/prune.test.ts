@@ -218,6 +218,22 @@ describe('prune', () => {
     expect(() => prune(layers, weight, { sparsity: more })).toThrow("'fc2': no such layer");
   });
 
+  it('takes a granularity for each layer, counts exact in units of each', () => {
+    const layers = net(5);
+    const blocks = new Set(['conv2', 'fc']);
+    const granularity = (l: Layer) => (blocks.has(l.name) ? 'block:2x1:kernel:pad' : 'element');
+    const mask = prune(layers, weight, { sparsity: 0.6, granularity });
+    for (const l of layers) {
+      const alone = prune([l], weight, { sparsity: 0.6, granularity: granularity(l) });
+      expect(mask.get(l.name)).toEqual(alone.get(l.name));
+    }
+    expect(() => prune(layers, weight, { sparsity: 0.6, granularity, allocation: 'erk' })).toThrow(
+      'allocation erk divides units among layers, but they differ in size (element, block:2x1:kernel:pad)',
+    );
+    const same = prune(layers, weight, { sparsity: 0.6, granularity: () => 'filter', allocation: 'erk' });
+    expect(same.equals(prune(layers, weight, { sparsity: 0.6, granularity: 'filter', allocation: 'erk' }))).toBe(true);
+  });
+
   it('is dense at 0, leaves weights and scores alone, and refuses bad input by name', () => {
     const layers = net(6);
     const before = layers.map(l => l.values.slice());

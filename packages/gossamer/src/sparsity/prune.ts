@@ -2,6 +2,7 @@ import { check, GossamerError, type Random } from '@gossamer/tensor';
 import { type AllocationOptions, allocate, budget, type Claimant, fixedCounts, minimumWeights } from './allocation.ts';
 import {
   expandUnits,
+  formatGranularity,
   type Granularity,
   type GroupNorm,
   groupScores,
@@ -20,8 +21,11 @@ export interface PruneOptions extends AllocationOptions {
    * With an N:M pattern it may be lower than 1 − n/m (on the way there) and is by default what the full pattern gives.
    */
   readonly sparsity?: number | Readonly<Record<string, number>>;
-  /** A {@link Granularity} or its text, such as `'2:4'`; default `'element'`. */
-  readonly granularity?: Granularity | string;
+  /**
+   * A {@link Granularity} or its text, such as `'2:4'`; default `'element'`. As a function it may be another one in each
+   * layer; then units differ in size, and only `uniform` allocation and sparsities by layer mean what they say.
+   */
+  readonly granularity?: Granularity | string | ((layer: Layer) => Granularity | string);
   /** How element scores become those of a larger unit; default `l2`. */
   readonly norm?: GroupNorm;
   /** The previous mask: what is dead in it stays dead, so that masks are nested. Without it anything may return. */
@@ -42,17 +46,36 @@ export interface PruneOptions extends AllocationOptions {
 export function prune(layers: readonly Layer[], score: (layer: Layer) => Float32Array, options: PruneOptions): Mask {
   checkLayers(layers);
   const { norm = 'l2', within } = options;
-  const granularity =
-    typeof options.granularity === 'string' ? parseGranularity(options.granularity) : options.granularity;
+  const granularities = granularitiesOf(layers, options);
   const minimum = minimumWeights(
     options.minimum,
     layers.reduce((n, l) => n + l.values.length, 0),
   );
-  const candidates = layers.map(l => candidate(l, score(l), granularity ?? { kind: 'element' }, norm, minimum, within));
-  const keeps = decide(candidates, options, granularity?.kind === 'nm');
+  const candidates = layers.map((l, i) => candidate(l, score(l), granularities[i], norm, minimum, within));
+  const keeps = decide(
+    candidates,
+    options,
+    granularities.every(g => g.kind === 'nm'),
+  );
   return new Mask(
     layers.map((l, i) => [l.name, { shape: l.shape, keep: expandUnits(keeps[i], candidates[i].division) }] as const),
   );
+}
+
+/** The granularity of each layer. Refuses several of them under an allocation that divides units among layers. */
+function granularitiesOf(
+  layers: readonly Layer[],
+  { granularity = 'element', allocation }: PruneOptions,
+): Granularity[] {
+  const read = (g: Granularity | string) => (typeof g === 'string' ? parseGranularity(g) : g);
+  const all = layers.map(l => read(typeof granularity === 'function' ? granularity(l) : granularity));
+  const names = new Set(all.map(formatGranularity));
+  check(
+    names.size === 1 || (allocation ?? 'uniform') === 'uniform',
+    () =>
+      `prune: allocation ${allocation} divides units among layers, but they differ in size (${[...names].join(', ')}); use uniform, one granularity, or a sparsity for each layer`,
+  );
+  return all;
 }
 
 /** A layer's units with their scores; −∞ marks a unit that must stay dead, +∞ one that must stay alive. */

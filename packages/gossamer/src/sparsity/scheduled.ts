@@ -30,11 +30,13 @@ export interface ScheduledPruningOptions
   extends MaskedOptions,
     Omit<ScheduleOptions, 'final' | 'trainingSteps'>,
     Omit<PruneOptions, 'sparsity' | 'fixed' | 'within'> {
-  /**
-   * Sparsity at the end of the schedule. The schedule's `end` is by default at two thirds of the training, while the
-   * learning rate can still repair what pruning breaks.
-   */
+  /** Sparsity at the end of the schedule. */
   readonly sparsity: number;
+  /**
+   * Where the schedule starts and ends as shares of the training, unless `start` or `end` says so in steps; default 0 and
+   * two thirds, while the learning rate can still repair what pruning breaks.
+   */
+  readonly window?: readonly [start: number, end: number];
   /**
    * Final sparsities of single layers, by name. Each gets there by a schedule of its own; what the other layers lose does
    * not depend on it.
@@ -72,8 +74,9 @@ export class ScheduledPruning extends MaskedSparsifier {
   constructor(options: ScheduledPruningOptions) {
     super(options);
     this.#o = options;
-    const { start = 0, every = 100, end = start + Math.max(1, every) } = options;
-    this.#schedules(end);
+    const { start = 0, every = 100, end = start + Math.max(1, every), window: [from, to] = [0, 1] } = options;
+    check(0 <= from && from < to && to <= 1, () => `schedule: window ${from}…${to}; expected 0 ≤ start < end ≤ 1`);
+    this.#schedules(start, end);
   }
 
   get schedule(): SparsitySchedule | undefined {
@@ -87,8 +90,10 @@ export class ScheduledPruning extends MaskedSparsifier {
 
   override async prepare(training: Training): Promise<void> {
     await super.prepare(training);
-    const { start = 0, end = Math.max(start + 1, Math.round((training.steps * 2) / 3)) } = this.#o;
-    const { schedule, overrides } = this.#schedules(end, training.steps);
+    const { steps } = training;
+    const [from, to] = this.#o.window ?? [0, 2 / 3];
+    const { start = Math.round(from * steps), end = Math.max(start + 1, Math.round(to * steps)) } = this.#o;
+    const { schedule, overrides } = this.#schedules(start, end, steps);
     const { names } = this.mask!;
     for (const name of overrides.keys()) {
       check(names.includes(name), () => `override of '${name}': no such layer; masked are ${names.join(', ')}`);
@@ -130,11 +135,11 @@ export class ScheduledPruning extends MaskedSparsifier {
     this.#log = state.json as readonly MaskUpdate[];
   }
 
-  #schedules(end: number, trainingSteps?: number) {
+  #schedules(start: number, end: number, trainingSteps?: number) {
     const { sparsity, overrides = {} } = this.#o;
     // Rounds end where their rate says.
     const until = this.#o.kind === 'iterative' ? {} : { end };
-    const to = (final: number) => sparsitySchedule({ ...this.#o, ...until, final, trainingSteps });
+    const to = (final: number) => sparsitySchedule({ ...this.#o, start, ...until, final, trainingSteps });
     return {
       schedule: to(sparsity),
       overrides: new Map(Object.entries(overrides).map(([name, final]) => [name, to(final)])),

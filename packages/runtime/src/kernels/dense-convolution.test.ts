@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { convolution, type Geometry } from './dense-convolution.ts';
+import { convolution, convTranspose, type Geometry } from './dense-convolution.ts';
 import { pool } from './dense-pool.ts';
 import { type Bench, bench } from './testing.ts';
 
@@ -148,6 +148,53 @@ for (const build of ['simd', 'relaxed'] as const) {
         expect(difference(e, { ...shape, dilations: [1, 3], strides: [1, 2], width: 21 })).toBeLessThan(1e-5);
         expect(difference(e, { ...shape, strides: [4, 3], kernel: [2, 7], width: 30 })).toBeLessThan(1e-5);
       });
+    });
+
+    it(`transposed convolution, ${build}, ${threads} threads`, async () => {
+      const e = await bench(build, threads);
+      for (const [kernel, stride, dilation, pad, groups] of [
+        [3, 1, 1, 1, 1],
+        [2, 2, 1, 0, 1],
+        [3, 2, 2, 1, 2],
+        [4, 3, 1, 2, 2],
+      ]) {
+        const [batch, channels, outChannels, height, width] = [2, 4, 6, 3, 7];
+        const out = (size: number) => (size - 1) * stride + (kernel - 1) * dilation + 1 - 2 * pad + 1;
+        const [outHeight, outWidth] = [out(height), out(width)];
+        const g: Geometry = {
+          ...{ batch, channels, outChannels, height, width, outHeight, outWidth, groups },
+          ...{ kernel: [kernel, kernel], strides: [stride, stride], dilations: [dilation, dilation] },
+          pads: [pad, pad, pad, pad],
+        };
+        const x = normal(batch * channels * height * width);
+        const share = outChannels / groups;
+        const weight = normal(channels * share * kernel * kernel);
+        const bias = normal(outChannels);
+        const expected = Array.from(
+          { length: batch * outChannels * outHeight * outWidth },
+          (_, i) => bias[Math.floor(i / (outHeight * outWidth)) % outChannels],
+        );
+        for (const [i, value] of x.entries()) {
+          const [ix, iy] = [i % width, Math.floor(i / width) % height];
+          const c = Math.floor(i / (width * height)) % channels;
+          const n = Math.floor(i / (width * height * channels));
+          const group = Math.floor(c / (channels / groups));
+          for (let w = 0; w < share * kernel * kernel; w++) {
+            const oy = iy * stride + (Math.floor(w / kernel) % kernel) * dilation - pad;
+            const ox = ix * stride + (w % kernel) * dilation - pad;
+            if (oy < 0 || oy >= outHeight || ox < 0 || ox >= outWidth) continue;
+            const o = group * share + Math.floor(w / (kernel * kernel));
+            expected[((n * outChannels + o) * outHeight + oy) * outWidth + ox] +=
+              value * weight[c * share * kernel * kernel + w];
+          }
+        }
+        const y = e.put(new Float32Array(expected.length + 4).fill(7));
+        convTranspose(e, { data: weight, key: `t${seed}`, bias }, g, { x: e.put(x), y, lo: -1.5 });
+        const result = e.view(y, expected.length + 4);
+        const worst = Math.max(...expected.map((v, i) => Math.abs(Math.max(v, -1.5) - result[i])));
+        expect(worst).toBeLessThan(1e-5);
+        expect([...result.subarray(expected.length)]).toEqual([7, 7, 7, 7]);
+      }
     });
 
     describe(`pool, ${build}, ${threads} threads`, () => {

@@ -3,7 +3,7 @@ import { check } from '../errors.ts';
 import type { Address, Emitter } from '../plan/emitter.ts';
 import { B_MODE, type Limits, type Panels, product, type Rows } from './dense.ts';
 import { packRows, paddedRows } from './dense-pack.ts';
-import { extent, bands, type Window } from './dense-window.ts';
+import { bands, extent, type Window } from './dense-window.ts';
 import { binary, unary } from './elementwise.ts';
 
 export interface Geometry extends Window {
@@ -88,7 +88,7 @@ function patches(e: Emitter, geometry: Geometry, x: Address): Panels {
   } else {
     const planes = batch * channels;
     image = e.scratch(planes * rows * columns * 4);
-    e.step('padPlanes', x, image, planes, height, width, pads[0], pads[1], rows, columns, 0);
+    e.step('padPlanes', x, image, planes, height, width, pads[0], pads[1], rows, columns, 0, 0);
   }
   const table = [outWidth, strides[1], strides[0] * columns * 4];
   for (let c = 0; c < channels / groups; c++) {
@@ -125,4 +125,39 @@ function depthwise(e: Emitter, { data, key, bias }: Filters, geometry: Geometry,
   const dims = [batch * outChannels * outHeight * outWidth];
   binary(e, 'add', { a: y, b: residual, y, aDims: dims, bDims: dims, yDims: dims });
   if (lo !== -Infinity || hi !== Infinity) unary(e, 'clip', { x: y, y, size: dims[0], alpha: lo, beta: hi });
+}
+
+/**
+ * The transpose of a convolution, ONNX ConvTranspose: weights are [channels, outChannels / groups, kernel height, kernel
+ * width]; pads are taken away from the output, whose size the caller gives. y = clamp(… + bias, lo, hi).
+ */
+export function convTranspose(
+  e: Emitter,
+  { data, key, bias }: Filters,
+  geometry: Geometry,
+  { x, y, lo = -Infinity, hi = Infinity }: Omit<Maps, 'residual'>,
+): void {
+  const { batch, channels, height, width, outChannels, groups, kernel, strides, dilations, pads } = geometry;
+  const { outHeight, outWidth } = geometry;
+  if (batch * outChannels * outHeight * outWidth === 0) return;
+  const k = channels / groups;
+  const m = (outChannels / groups) * kernel[0] * kernel[1];
+  const packed = e.constant(`${key} transposed filters ${groups} ${m}x${k}`, () => {
+    const all = new Float32Array(groups * paddedRows(m) * k);
+    for (let group = 0; group < groups; group++) {
+      const source = { data, offset: group * m * k, rowStride: 1, columnStride: m };
+      all.set(packRows(source, m, k), group * paddedRows(m) * k);
+    }
+    return all;
+  });
+  const n = height * width;
+  const columns = e.scratch(batch * groups * m * n * 4);
+  const a: Rows = { at: packed, mode: 0, ld: 0, step: paddedRows(m) * k, period: groups };
+  const b: Panels = { at: x, mode: m > 24 ? B_MODE.rows : B_MODE.direct, ld: n, step: k * n, table: 0 };
+  product(e, { c: { at: columns } }, a, b, { m, n, k, batch: batch * groups, alpha: 1 });
+  e.step(
+    'foldColumns',
+    ...[columns, y, batch * outChannels, outChannels, height, width, outHeight, outWidth, ...kernel],
+    ...[...strides, ...dilations, pads[0], pads[1], bias ? e.constant(`${key} bias`, () => bias) : 0, lo, hi],
+  );
 }

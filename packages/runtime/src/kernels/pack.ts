@@ -15,108 +15,151 @@ export interface Matrix {
   readonly scale?: Float32Array;
 }
 
-/** Columns in which at least one of `count` rows from `first` is not zero; returns how many were written to `columns`. */
-function support(
-  { weight, cols, rowStride, colStride }: Matrix,
-  first: number,
-  count: number,
-  columns: Int32Array,
-): number {
-  let found = 0;
-  for (let col = 0; col < cols; col++) {
-    for (let row = first; row < first + count; row++) {
-      if (weight[row * rowStride + col * colStride] !== 0) {
-        columns[found++] = col;
-        break;
+/** For each block of rows, the columns in which at least one of its rows is not zero. */
+export interface Support {
+  /** Rows of a block; the last block may have fewer. */
+  readonly blockRows: number;
+  /** Block b's columns are `columns[starts[b]]` to `columns[starts[b + 1] - 1]`, ascending. */
+  readonly starts: Int32Array;
+  readonly columns: Int32Array;
+}
+
+/** Finds the support of blocks of rows. */
+export function supportOf({ weight, rows, cols, rowStride, colStride }: Matrix, blockRows: number): Support {
+  const blocks = Math.ceil(rows / blockRows);
+  const starts = new Int32Array(blocks + 1);
+  const scan = (found: (block: number, col: number) => void) => {
+    // Memory order decides the order of the loops; either way a block's columns come in ascending order.
+    if (colStride > rowStride) {
+      const seen = new Int32Array(blocks).fill(-1);
+      for (let col = 0; col < cols; col++) {
+        for (let row = 0; row < rows; row++) {
+          if (weight[row * rowStride + col * colStride] === 0) continue;
+          const block = Math.floor(row / blockRows);
+          if (seen[block] !== col) found(block, col);
+          seen[block] = col;
+        }
+      }
+      return;
+    }
+    for (let block = 0; block < blocks; block++) {
+      const first = block * blockRows;
+      const end = Math.min(rows, first + blockRows);
+      for (let col = 0; col < cols; col++) {
+        let row = first;
+        while (row < end && weight[row * rowStride + col * colStride] === 0) row++;
+        if (row < end) found(block, col);
       }
     }
-  }
-  return found;
+  };
+  scan(block => {
+    starts[block + 1]++;
+  });
+  for (let block = 0; block < blocks; block++) starts[block + 1] += starts[block];
+  const columns = new Int32Array(starts[blocks]);
+  const next = starts.slice();
+  scan((block, col) => {
+    columns[next[block]++] = col;
+  });
+  return { blockRows, starts, columns };
 }
 
 const scaleOf = (matrix: Matrix, row: number) => matrix.scale?.[matrix.scale.length === 1 ? 0 : row] ?? 1;
+const isQuantised = ({ weight }: Matrix) => weight instanceof Int8Array;
+const quads = (count: number) => Math.ceil(count / 4);
 
-/** Bytes of a block's record for the pixel kernels. */
-function recordBytes(rows: number, nonzeros: number, quantised: boolean): number {
-  const values = quantised ? Math.ceil(nonzeros / 4) * 4 : rows * nonzeros * 4;
-  return 12 + rows * (quantised ? 8 : 4) + (nonzeros + 1) * 4 + values;
+function checkRows(matrix: Matrix, blockRows: number): void {
+  const message = () => `pack: int8 weights are packed row by row, not in blocks of ${blockRows} rows`;
+  check(!isQuantised(matrix) || blockRows === 1, message);
 }
 
-/** Bytes that `packBlocks` will take. */
-export function blockBytes(matrix: Matrix, blockRows: number): number {
-  const columns = new Int32Array(matrix.cols);
-  const blocks = Math.ceil(matrix.rows / blockRows);
-  let bytes = (blocks + 1) * 4;
-  for (let row = 0; row < matrix.rows; row += blockRows) {
-    const rows = Math.min(blockRows, matrix.rows - row);
-    bytes += recordBytes(rows, support(matrix, row, rows, columns), matrix.weight instanceof Int8Array);
+/** Rows of each block, by its index. */
+const rowsOf = ({ rows }: Matrix, { blockRows }: Support, block: number) =>
+  Math.min(blockRows, rows - block * blockRows);
+
+/** Where a block's columns below `col` end, in `columns`, from a position on. */
+function chunkEnd({ starts, columns }: Support, block: number, from: number, col: number): number {
+  let at = from;
+  while (at < starts[block + 1] && columns[at] < col) at++;
+  return at;
+}
+
+/** Bytes that `packBlocks` will take with chunks of `chunkCols` columns. */
+export function blockBytes(matrix: Matrix, support: Support, chunkCols: number): number {
+  const { starts } = support;
+  const chunks = chunksOf(matrix, chunkCols);
+  const [perRow, perValue] = isQuantised(matrix) ? [8, 1] : [4, 4];
+  let bytes = chunks * 4 * (starts.length + 1);
+  for (let block = 0; block + 1 < starts.length; block++) {
+    const rows = rowsOf(matrix, support, block);
+    for (let chunk = 0, at = starts[block]; chunk < chunks; chunk++) {
+      const end = chunkEnd(support, block, at, (chunk + 1) * chunkCols);
+      bytes += 12 + rows * perRow + (end - at) * 4 + Math.ceil(((end - at) * rows * perValue) / 4) * 4;
+      at = end;
+    }
   }
   return bytes;
 }
 
+/** Chunks of columns of a matrix. */
+export const chunksOf = ({ cols }: Matrix, chunkCols: number): number => Math.max(1, Math.ceil(cols / chunkCols));
+
 /**
- * Blocks of `blockRows` rows (the last may have fewer) that share one list of columns, for the pixel kernels. `offset`
- * gives the byte offset of a column's activations (as the block that begins with `row` sees it). Layout: `assembly/sparse-sweep.ts`.
+ * Blocks of rows for the pixel kernels, in chunks of `chunkCols` columns, whose activations should fit the first-level
+ * cache. `offset` gives the byte offset of a column's activations as the block that begins with `row` sees it. Layout:
+ * `assembly/sparse-sweep.ts`.
  */
 export function packBlocks(
   matrix: Matrix,
-  blockRows: number,
+  support: Support,
+  chunkCols: number,
   offset: (col: number, row: number) => number,
 ): Uint8Array {
-  const { weight, rows, cols, rowStride, colStride, bias } = matrix;
-  const quantised = weight instanceof Int8Array;
-  check(!quantised || blockRows === 1, `pack: int8 weights are packed row by row, not in blocks of ${blockRows} rows`);
-  const blocks = Math.ceil(rows / blockRows);
-  const columns = new Int32Array(cols);
-  const bytes = new Uint8Array(blockBytes(matrix, blockRows));
+  const { weight, rowStride, colStride, bias } = matrix;
+  const { blockRows, starts, columns } = support;
+  checkRows(matrix, blockRows);
+  const blocks = starts.length - 1;
+  const chunks = chunksOf(matrix, chunkCols);
+  const bytes = new Uint8Array(blockBytes(matrix, support, chunkCols));
   const words = new Int32Array(bytes.buffer);
   const floats = new Float32Array(bytes.buffer);
-  let at = blocks + 1;
-  for (let block = 0; block < blocks; block++) {
-    const first = block * blockRows;
-    const count = Math.min(blockRows, rows - first);
-    const nonzeros = support(matrix, first, count, columns);
-    words[block] = at * 4;
-    words[at++] = nonzeros;
-    words[at++] = count;
-    words[at++] = first;
-    for (let row = first; row < first + count; row++) floats[at++] = bias?.[row] ?? 0;
-    if (quantised) floats[at++] = scaleOf(matrix, first);
-    let previous = 0;
-    for (let i = 0; i < nonzeros; i++) {
-      const here = offset(columns[i], first);
-      words[at++] = here - previous;
-      previous = here;
-    }
-    words[at++] = -previous;
-    if (quantised) {
-      for (let i = 0; i < nonzeros; i++) bytes[at * 4 + i] = weight[first * rowStride + columns[i] * colStride];
-      at += Math.ceil(nonzeros / 4);
-      continue;
-    }
-    for (let row = first; row < first + count; row += 2) {
-      for (let i = 0; i < nonzeros; i++) {
-        floats[at++] = weight[row * rowStride + columns[i] * colStride];
-        if (row + 1 < first + count) floats[at++] = weight[(row + 1) * rowStride + columns[i] * colStride];
+  const position = starts.slice();
+  let at = chunks;
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    const start = at;
+    words[chunk] = start * 4;
+    at += blocks + 1;
+    for (let block = 0; block < blocks; block++) {
+      const first = block * blockRows;
+      const last = first + rowsOf(matrix, support, block);
+      const from = position[block];
+      const to = chunkEnd(support, block, from, (chunk + 1) * chunkCols);
+      position[block] = to;
+      words[start + block] = (at - start) * 4;
+      words[at++] = to - from;
+      words[at++] = last - first;
+      for (let row = first; row < last; row++) floats[at++] = chunk === 0 ? (bias?.[row] ?? 0) : 0;
+      if (isQuantised(matrix)) floats[at++] = scaleOf(matrix, first);
+      let previous = 0;
+      for (let i = from; i < to; i++) {
+        const here = offset(columns[i], first);
+        words[at++] = here - previous;
+        previous = here;
+      }
+      words[at++] = -previous;
+      if (isQuantised(matrix)) {
+        for (let i = from; i < to; i++) bytes[at * 4 + i - from] = weight[first * rowStride + columns[i] * colStride];
+        at += quads(to - from);
+        continue;
+      }
+      for (let row = first; row < last; row += 2) {
+        for (let i = from; i < to; i++) {
+          floats[at++] = weight[row * rowStride + columns[i] * colStride];
+          if (row + 1 < last) floats[at++] = weight[(row + 1) * rowStride + columns[i] * colStride];
+        }
       }
     }
-  }
-  words[blocks] = at * 4;
-  return bytes;
-}
-
-const quads = (count: number) => Math.ceil(count / 4);
-
-/** Bytes that `packVectors` will take. */
-export function vectorBytes(matrix: Matrix, blockRows: number): number {
-  const { rows, cols, weight } = matrix;
-  const columns = new Int32Array(cols);
-  const quantised = weight instanceof Int8Array;
-  let bytes = (Math.ceil(rows / blockRows) + 1) * 4;
-  for (let row = 0; row < rows; row += blockRows) {
-    const count = Math.min(blockRows, rows - row);
-    const steps = quads(support(matrix, row, count, columns));
-    bytes += 12 + count * (quantised ? 8 : 4) + steps * 8 + steps * count * (quantised ? 4 : 16);
+    words[start + blocks] = (at - start) * 4;
   }
   return bytes;
 }
@@ -124,43 +167,55 @@ export function vectorBytes(matrix: Matrix, blockRows: number): number {
 /** Most columns that `packVectors` can number. */
 export const MOST_COLUMNS = 65536;
 
-/** Blocks of rows that share one list of columns, for `sparseVector`. Layout: `assembly/sparse-vector.ts`. */
-export function packVectors(matrix: Matrix, blockRows: number): Uint8Array {
-  const { weight, rows, cols, rowStride, colStride, bias } = matrix;
-  const quantised = weight instanceof Int8Array;
-  check(!quantised || blockRows === 1, `pack: int8 weights are packed row by row, not in blocks of ${blockRows} rows`);
-  const columns = new Int32Array(cols);
-  const bytes = new Uint8Array(vectorBytes(matrix, blockRows));
+/** Bytes that `packVectors` will take. */
+export function vectorBytes(matrix: Matrix, support: Support): number {
+  const { starts } = support;
+  const [perRow, perStep] = isQuantised(matrix) ? [8, 4] : [4, 16];
+  let bytes = starts.length * 4;
+  for (let block = 0; block + 1 < starts.length; block++) {
+    const rows = rowsOf(matrix, support, block);
+    bytes += 12 + rows * perRow + quads(starts[block + 1] - starts[block]) * (8 + rows * perStep);
+  }
+  return bytes;
+}
+
+/** Blocks of rows for `sparseVector`. Layout: `assembly/sparse-vector.ts`. */
+export function packVectors(matrix: Matrix, support: Support): Uint8Array {
+  const { weight, rowStride, colStride, bias } = matrix;
+  const { blockRows, starts, columns } = support;
+  checkRows(matrix, blockRows);
+  const bytes = new Uint8Array(vectorBytes(matrix, support));
   const words = new Int32Array(bytes.buffer);
   const shorts = new Uint16Array(bytes.buffer);
   const floats = new Float32Array(bytes.buffer);
-  let at = Math.ceil(rows / blockRows) + 1;
-  for (let first = 0; first < rows; first += blockRows) {
-    const count = Math.min(blockRows, rows - first);
-    const nonzeros = support(matrix, first, count, columns);
-    const steps = quads(nonzeros);
-    words[first / blockRows] = at * 4;
-    words[at++] = nonzeros;
-    words[at++] = count;
+  const blocks = starts.length - 1;
+  let at = blocks + 1;
+  for (let block = 0; block < blocks; block++) {
+    const first = block * blockRows;
+    const last = first + rowsOf(matrix, support, block);
+    const list = columns.subarray(starts[block], starts[block + 1]);
+    const steps = quads(list.length);
+    words[block] = at * 4;
+    words[at++] = list.length;
+    words[at++] = last - first;
     words[at++] = first;
-    for (let row = first; row < first + count; row++) floats[at++] = bias?.[row] ?? 0;
-    if (quantised) floats[at++] = scaleOf(matrix, first);
-    for (let i = 0; i < nonzeros; i++) shorts[at * 2 + i] = columns[i];
+    for (let row = first; row < last; row++) floats[at++] = bias?.[row] ?? 0;
+    if (isQuantised(matrix)) floats[at++] = scaleOf(matrix, first);
+    shorts.set(list, at * 2);
     at += steps * 2;
-    for (let row = first, pass = 1; row < first + count; row += pass) {
-      const left = first + count - row;
-      pass = left < 2 ? 1 : left < 4 ? 2 : 4;
-      for (let i = 0; i < nonzeros; i++) {
+    for (let row = first, pass = 1; row < last; row += pass) {
+      pass = last - row < 2 ? 1 : last - row < 4 ? 2 : 4;
+      for (let i = 0; i < list.length; i++) {
         for (let r = 0; r < pass; r++) {
-          const value = weight[(row + r) * rowStride + columns[i] * colStride];
-          if (quantised) bytes[at * 4 + i] = value;
+          const value = weight[(row + r) * rowStride + list[i] * colStride];
+          if (isQuantised(matrix)) bytes[at * 4 + i] = value;
           else floats[at + ((i >> 2) * pass + r) * 4 + (i & 3)] = value;
         }
       }
-      at += steps * (quantised ? 1 : 4 * pass);
+      at += steps * (isQuantised(matrix) ? 1 : 4 * pass);
     }
   }
-  words[Math.ceil(rows / blockRows)] = at * 4;
+  words[blocks] = at * 4;
   return bytes;
 }
 

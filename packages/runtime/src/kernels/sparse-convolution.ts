@@ -1,8 +1,16 @@
 /** Sparse k×k convolution: a tap is a column of the sparse matrix, its offset a position in zero-padded planes. */
 import { check } from '../errors.ts';
 import { type Address, type Emitter, shift } from '../plan/emitter.ts';
-import { blockBytes, packBlocks } from './pack.ts';
-import { blocksOf, type Emitted, type Epilogue, type SparseWeights, STAGED, sparseProduct } from './sparse.ts';
+import { blockBytes, chunksOf, packBlocks, supportOf } from './pack.ts';
+import {
+  blocksOf,
+  chunkCols,
+  type Emitted,
+  type Epilogue,
+  type SparseWeights,
+  STAGED,
+  sparseProduct,
+} from './sparse.ts';
 
 /** Geometry of a 2-D convolution; pairs are [vertical, horizontal], pads [top, left, bottom, right]. */
 export interface Geometry {
@@ -93,8 +101,13 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
     const index = (channel * vertical.phases.length + v.phase) * horizontal.phases.length + h.phase;
     return 4 * (index * plane + (v.shift + vertical.before) * pitch + h.shift);
   };
+  // Lines of a channel that a tile touches: a run in every row of taps, or the whole plane.
+  const runs = new Set(vertical.taps.map(tap => `${tap.phase} ${tap.shift}`)).size * horizontal.phases.length;
+  const touched = Math.min(runs * (stride + 64), phases * plane * 4);
+  const support = supportOf(weights, blockRows);
+  const chunk = chunkCols(weights, support, touched, taps);
   const identity = [channels, height, width, strides, dilations, pads].join();
-  const pack = e.constant(`${key}/taps${blockRows}:${identity}`, () => packBlocks(weights, blockRows, offset));
+  const pack = e.constant(`${key}/taps${blockRows}:${identity}`, () => packBlocks(weights, support, chunk, offset));
   const table = e.constant(`sparse/phases ${vertical.phases} ${horizontal.phases}`, () =>
     Int32Array.from(vertical.phases.flatMap(v => horizontal.phases.flatMap(h => [v, h]))),
   );
@@ -104,8 +117,8 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
   const size = [batch * channels, height, width, ...strides];
   e.step('sparsePlanes', x, planes, ...size, table, phases, vertical.before, planeRows, pitch, lead);
   const from = shift(planes, lead * 4);
-  const packed = [kind, wide, pack, Math.ceil(rows / blockRows), blockRows];
+  const packed = [kind, wide, chunksOf(weights, chunk), pack, Math.ceil(rows / blockRows), blockRows];
   const out = [rows, vertical.out, horizontal.out, pitch, batch, image * 4, rows * vertical.out * horizontal.out * 4];
   e.step('sparseConvolution', ...packed, from, y, residual, ...out, stage, stride, lo, hi);
-  return { bytes: blockBytes(weights, blockRows) };
+  return { bytes: blockBytes(weights, support, chunk) };
 }

@@ -209,7 +209,7 @@ describe.each(BUILDS)('dense × sparse tokens, %s', build => {
       [3, 70000, { kind: 'block', rows: 2 }],
     ] as [number, number, Pattern][]) {
       for (const tokens of [1, 5, 37]) {
-        const floats = sparse(rows, cols, 0.3, pattern);
+        const floats = sparse(rows, cols, cols > 1000 ? 0.02 : 0.3, pattern);
         const quantised = pattern.kind !== 'block';
         const weight = quantised ? Int8Array.from(floats, v => v && (v - 0.6) * 200) : floats;
         const scale = quantised ? signed(tokens % 2 ? rows : 1).map(v => v / 50) : undefined;
@@ -332,6 +332,40 @@ describe.each(BUILDS)('sparse convolution, %s', build => {
           expect([...b.view(y + plain.length * 4, 8)], what).toEqual(new Array(8).fill(GUARD));
         }
       }
+    }
+  });
+});
+
+describe.each(BUILDS)('more columns than the first-level cache holds, %s', build => {
+  it.each([CSR, { kind: 'block', rows: 4 }] as Pattern[])('are done in chunks: $kind', async pattern => {
+    const [rows, cols, pixels] = [10, 900, 52];
+    for (const [threads, wide] of [
+      [1, false],
+      [2, true],
+    ] as const) {
+      const b = await bench(build, threads);
+      const matrix = { ...matrixOf(sparse(rows, cols, 0.4, pattern), rows, cols), bias: signed(rows) };
+      const [x, add] = [signed(cols * pixels), signed(rows * pixels)];
+      const [lo, hi] = [-1, 20];
+      const [xAt, residual, y] = [b.put(x), b.put(add), b.floats(rows * pixels)];
+      const close = (expected: Float64Array, what: string) =>
+        expectClose(
+          b.view(y, expected.length),
+          expected.map((v, i) => clampTo(v + add[i], lo, hi)),
+          what,
+        );
+      const weights = { ...matrix, pattern, wide, key: 'w' };
+      sparseProduct(b, weights, { x: xAt, y, pixels, lo, hi, residual });
+      close(product(matrix, x, pixels), 'pixels');
+      sparseTokens(b, weights, { x: xAt, y, tokens: pixels, lo, hi, residual });
+      close(linear(matrix, x, pixels), 'tokens');
+      const pair = (n: number) => [n, n] as const;
+      const geometry: Geometry = {
+        ...{ batch: 1, channels: 100, height: 4, width: 13, groups: 1, pads: [1, 1, 1, 1] },
+        ...{ kernel: pair(3), strides: pair(1), dilations: pair(1) },
+      };
+      sparseConvolution(b, weights, { x: xAt, y, geometry, lo, hi, residual });
+      close(convolve(matrix, x, geometry).y, 'window');
     }
   });
 });

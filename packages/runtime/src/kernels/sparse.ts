@@ -2,14 +2,17 @@
 import type { Address, Emitter } from '../plan/emitter.ts';
 import {
   blockBytes,
+  chunksOf,
   fitsGroups,
   groupBytes,
-  MOST_COLUMNS,
   type Matrix,
+  MOST_COLUMNS,
   maskTable,
   packBlocks,
   packGroups,
   packVectors,
+  type Support,
+  supportOf,
   vectorBytes,
 } from './pack.ts';
 import type { Pattern } from './pattern.ts';
@@ -59,15 +62,7 @@ const BLOCKS = 1;
 const QUANTISED = 2;
 
 /** Rows of results that `assembly/sparse-stage.ts` stages at a time, less those of a block. */
-export const STAGED = 64;
-
-/** How the pixel kernels see a matrix. N:M weights run as unstructured ones: there, only their index list would be shorter. */
-export function blocksOf({ weight, rows, pattern, wide }: SparseWeights) {
-  const blockRows = pattern.kind === 'block' && weight instanceof Float32Array ? pattern.rows : 1;
-  const kind = weight instanceof Int8Array ? QUANTISED : blockRows > 1 ? BLOCKS : ROWS;
-  const joined = wide && kind === BLOCKS ? 1 : 0;
-  return { blockRows, kind, blocks: Math.ceil(rows / blockRows), wide: joined, stride: joined ? 192 : 128 };
-}
+export const STAGED = 256;
 
 export interface TokensShape extends Epilogue {
   /** [tokens, cols] */
@@ -80,12 +75,41 @@ export interface TokensShape extends Epilogue {
 /** Below this many tokens, one vector after the other is faster than tiles. */
 const FEW_TOKENS = 4;
 
+/** Bytes of activations that a chunk of columns should touch: most of a first-level cache. */
+const CACHE = 40_960;
+
+/** Nonzeros that a row of a chunk should have at least, to pay for loading and storing its sums: single rows, and blocks. */
+const WORTH = [32, 96];
+
+/**
+ * How many columns to a chunk, in units of `unit` columns of which each touches `bytes` of activations for a tile.
+ * Chunks are about equal.
+ */
+export function chunkCols({ cols }: Matrix, support: Support, bytes: number, unit = 1): number {
+  const { blockRows, starts, columns } = support;
+  const density = columns.length / Math.max(1, (starts.length - 1) * cols);
+  const most = Math.max((CACHE / bytes) * unit, WORTH[blockRows > 1 ? 1 : 0] / density, unit);
+  const chunks = Math.max(1, Math.round(cols / most));
+  return Math.max(1, Math.ceil(cols / chunks / unit) * unit);
+}
+
+/** How the pixel kernels see a matrix. N:M weights run as unstructured ones: there, only their index list would be shorter. */
+export function blocksOf({ weight, rows, pattern, wide }: SparseWeights) {
+  const blockRows = pattern.kind === 'block' && weight instanceof Float32Array ? pattern.rows : 1;
+  const kind = weight instanceof Int8Array ? QUANTISED : blockRows > 1 ? BLOCKS : ROWS;
+  const joined = wide && kind === BLOCKS ? 1 : 0;
+  return { blockRows, kind, blocks: Math.ceil(rows / blockRows), wide: joined, stride: joined ? 192 : 128 };
+}
+
 /** The pack for panels of `stride` bytes a column, and the first arguments of the kernels that take it. */
 function pixelPack(e: Emitter, weights: SparseWeights) {
   const { blockRows, kind, blocks, wide, stride } = blocksOf(weights);
+  const support = supportOf(weights, blockRows);
+  const chunk = chunkCols(weights, support, stride);
   const key = `${weights.key}/blocks${blockRows}x${stride}`;
-  const pack = e.constant(key, () => packBlocks(weights, blockRows, col => col * stride));
-  return { args: [kind, wide, pack, blocks] as const, blockRows, stride, bytes: blockBytes(weights, blockRows) };
+  const pack = e.constant(key, () => packBlocks(weights, support, chunk, col => col * stride));
+  const args = [kind, wide, chunksOf(weights, chunk), pack, blocks, blockRows] as const;
+  return { args, blockRows, stride, bytes: blockBytes(weights, support, chunk) };
 }
 
 /**
@@ -115,7 +139,7 @@ export function sparseTokens(e: Emitter, weights: SparseWeights, shape: TokensSh
   const panel = e.scratch(e.threads * Math.ceil(cols / 4) * 4 * stride);
   const stage = e.scratch(e.threads * (STAGED + blockRows) * stride);
   const sizes = [rows, cols, tokens];
-  e.step('sparseTokens', ...args, blockRows, x, y, residual, ...sizes, panel, stage, stride, lo, hi);
+  e.step('sparseTokens', ...args, x, y, residual, ...sizes, panel, stage, stride, lo, hi);
   return { bytes };
 }
 
@@ -133,7 +157,8 @@ export function sparseVector(e: Emitter, weights: SparseWeights, shape: TokensSh
   }
   if (cols > MOST_COLUMNS) return sparseTokens(e, weights, shape);
   const { blockRows, blocks } = blocksOf(weights);
-  const pack = e.constant(`${key}/vectors${blockRows}`, () => packVectors(weights, blockRows));
+  const support = supportOf(weights, blockRows);
+  const pack = e.constant(`${key}/vectors${blockRows}`, () => packVectors(weights, support));
   e.step('sparseVector', quantised, pack, blocks, ...io);
-  return { bytes: vectorBytes(weights, blockRows) };
+  return { bytes: vectorBytes(weights, support) };
 }

@@ -211,6 +211,8 @@ export const attentionOperators: Operators = {
       'scale',
       'softcap',
       'softmax_precision',
+      'left_window_size',
+      'right_window_size',
     ],
     infer(node, inputs) {
       const { dims } = geometry(node, inputs);
@@ -233,6 +235,8 @@ export const attentionOperators: Operators = {
       const causal = number(node, 'is_causal', 0) !== 0;
       // With an external cache (version 24) the number of keys in use is an input.
       const used = inputs[6] && floats(inputs[6]);
+      // Since version 25: how far a query sees to either side.
+      const [left, right] = [number(node, 'left_window_size', -1), number(node, 'right_window_size', -1)];
       const mode = number(node, 'qk_matmul_output_mode', 0);
       const seen = node.outputs[3] ? workspace(q.type, sizeOf(g.dims[3])) : undefined;
       const y = attend(separate(q, g.queries, g.heads, g.size), keys, values, {
@@ -242,7 +246,9 @@ export const attentionOperators: Operators = {
         biases: inputs[3] ? [{ value: inputs[3] }] : [],
         range: (n, i) => {
           const end = used ? used[n] : g.keys;
-          return [0, causal ? Math.min(end, i + 1 + (used ? end - g.queries : g.past)) : end];
+          const self = i + (used ? end - g.queries : g.past);
+          const ahead = causal ? 0 : right < 0 ? Infinity : right;
+          return [left < 0 ? 0 : self - left, Math.min(end, self + 1 + ahead)];
         },
         observe:
           seen &&

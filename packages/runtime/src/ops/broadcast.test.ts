@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { f32, i64, iota, nodeOf, value } from '../../test/tables.ts';
 import { broadcastShapes, copyStrided, expandedStrides, forEachRow, offsetsOf, take } from './broadcast.ts';
-import { f32, i64, iota, nodeOf, value } from './testing.ts';
 
 const node = nodeOf('Add', []);
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { distance, f32, i64, numbers, random, run, value } from '../../test/operators.ts';
 import type { Attribute } from '../load/graph.ts';
 import type { Value } from '../values.ts';
-import { distance, f32, i64, numbers, random, run, value } from './testing.ts';
 
 /** Convolution of images by its definition: [N, C, H, W] with [M, C / group, kh, kw]. */
 function direct(

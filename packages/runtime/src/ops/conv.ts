@@ -255,7 +255,8 @@ export const convOperators: Operators = {
       const width = sizeOf(dims.slice(2));
       for (let i = 0; i < y.length; i++) {
         const map = Math.floor(i / width) % dims[1];
-        y[i] = roundEven(y[i] * ((xScale * wScale[wScale.length === 1 ? 0 : map]) / yScale)) + offset;
+        const scale = Math.fround((xScale * wScale[wScale.length === 1 ? 0 : map]) / yScale);
+        y[i] = roundEven(Math.fround(y[i] * scale)) + offset;
       }
       return [pack(zero.type, dims, saturate(zero.type, y))];
     },

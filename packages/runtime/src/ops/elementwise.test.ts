@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { elements, f32, i64, iota, result, run, scalar, value } from '../../test/tables.ts';
 import type { DataType, Value } from '../values.ts';
-import { elements, f32, i64, iota, result, run, scalar, value } from './testing.ts';
 
 describe('arithmetic', () => {
   it('broadcasts as nested loops do', () => {
@@ -60,13 +60,7 @@ describe('arithmetic', () => {
     const cases: [DataType, number[], DataType, number[], unknown[]][] = [
       ['float32', [2, 9], 'int64', [3, -1], [8, Math.fround(1 / 9)]],
       ['int32', [2, 3, -2, 2], 'int32', [10, 21, 3, -1], [1024, Math.imul(3 ** 20, 3) | 0, -8, 0]],
-      [
-        'int64',
-        [3, -1, -1, 2],
-        'int64',
-        [40, -3, -2, -1],
-        [3n ** 40n - (3n ** 40n > 2n ** 63n ? 2n ** 64n : 0n), -1n, 1n, 0n],
-      ],
+      ['int64', [3, -1, -1, 2], 'int64', [40, -3, -2, -1], [BigInt.asIntN(64, 3n ** 40n), -1n, 1n, 0n]],
       ['int64', [2, 9], 'float32', [3.5, 0.5], [11n, 3n]],
       ['int32', [4], 'float32', [0.5], [2]],
     ];
@@ -135,8 +129,8 @@ describe('comparisons and logic', () => {
 
 describe('functions of one number', () => {
   it('rounds halves to even', () => {
-    const x = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 0.49999997, 4503599627370497.5];
-    expect(elements('Round', [value('float64', x)])).toEqual([0, 2, 2, -0, -2, -2, 0, 4503599627370498]);
+    const x = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 0.49999997, 4503599627370495.5];
+    expect(elements('Round', [value('float64', x)])).toEqual([0, 2, 2, -0, -2, -2, 0, 4503599627370496]);
   });
 
   it('clips with missing, crossing and integer bounds', () => {

@@ -305,7 +305,7 @@ export const matmulOperators: Operators = {
       const y = multiply(shape, a, b, new Float64Array(sizeOf(dims)));
       perLine(dims, y, need(node, inputs, 1), -2, (x, scale) => x * scale);
       perLine(dims, y, need(node, inputs, 4), -1, (x, scale) => x * scale);
-      perLine(dims, y, need(node, inputs, 6), -2, (x, scale) => roundEven(x / scale));
+      perLine(dims, y, need(node, inputs, 6), -2, (x, scale) => roundEven(Math.fround(x / scale)));
       perLine(dims, y, zero, -2, (x, offset) => x + offset);
       return [pack(zero.type, shape.dims, saturate(zero.type, y))];
     },

@@ -19,7 +19,7 @@ function dequantise(value: Value, scale: Value, zeroPoint: Value | undefined): V
 function quantise(value: Value, scale: Value, zeroPoint: Value | undefined, fallback: DataType): Value {
   const [s, zero] = [scalar(scale), scalar(zeroPoint)];
   const type = zeroPoint?.type ?? fallback;
-  const data = Float64Array.from(floats(value), x => roundEven(x / s) + zero);
+  const data = Float64Array.from(floats(value), x => roundEven(Math.fround(x / s)) + zero);
   return pack(type, value.dims, saturate(type, data));
 }
 
@@ -173,8 +173,11 @@ export const quantised: Operators = {
         if (value > high) high = value;
       }
       const scale = high === low ? 1 : Math.fround((high - low) / 255);
-      const zero = Math.min(255, Math.max(0, roundEven(-low / scale)));
-      const centre = Float64Array.from(x, value => Math.min(255, Math.max(0, roundEven(value / scale) + zero)) - zero);
+      const zero = Math.min(255, Math.max(0, roundEven(Math.fround(-low / scale))));
+      const centre = Float64Array.from(
+        x,
+        value => Math.min(255, Math.max(0, roundEven(Math.fround(value / scale)) + zero)) - zero,
+      );
       return [
         scaledProduct(node, centre, a.dims, scale, need(node, inputs, 1), need(node, inputs, 2), inputs[3], inputs[4]),
       ];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { distance, f32, i64, numbers, random, run, value } from '../../test/operators.ts';
 import type { Attribute } from '../load/graph.ts';
-import { distance, f32, i64, numbers, random, run, value } from './testing.ts';
 
 const line = f32([1, 1, 5], [1, 5, 2, 4, 3]);
 const pool = (op: string, attributes: Record<string, Attribute>, version = 22) =>

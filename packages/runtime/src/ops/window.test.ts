@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { nodeOf } from '../../test/operators.ts';
 import { sizeOf } from '../values.ts';
-import { nodeOf } from './testing.ts';
 import { clip, resolveWindow, stretches } from './window.ts';
 
 const resolve = (attributes: Record<string, number | number[] | string>, spatial: number[], kernel: number[]) =>

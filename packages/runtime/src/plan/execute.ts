@@ -1,8 +1,8 @@
 /** Runs a plan: feeds into memory, kernels and plain operators in order, results out of it. */
-import type { Context } from '../ops/operator.ts';
-import { operatorKey } from '../ops/operator.ts';
-import type { NumericArray, Value } from '../values.ts';
-import type { Machine, Plan } from './builder.ts';
+import { RuntimeError } from '../errors.ts';
+import { type Context, describe, operatorKey } from '../ops/operator.ts';
+import { type NumericArray, sizeOf, type Value } from '../values.ts';
+import type { Machine, Plan } from './plan.ts';
 
 const none: Context = {
   evaluate() {
@@ -13,11 +13,10 @@ const none: Context = {
 /** The results, copied out of the memory. `profile` writes milliseconds into the plan's reports. */
 export async function execute(
   { memory, threads, operators }: Machine,
-  plan: Plan,
+  { values, constants, feeds: inputs, segments, results, reports }: Plan,
   feeds: ReadonlyMap<string, Value>,
   profile: boolean,
 ): Promise<Map<string, Value>> {
-  const { values, constants, reports } = plan;
   /** Values outside the memory: strings. */
   const outside = new Map<string, Value>();
   const view = (name: string): NumericArray => {
@@ -31,14 +30,14 @@ export async function execute(
     const { type, dims } = values.get(name)!;
     return { type, dims, data: view(name) };
   };
-  const write = (name: string, value: Value | undefined): void => {
-    if (name === '' || !value) return;
+  const write = (name: string, value: Value): void => {
     if (value.type === 'string') outside.set(name, value);
     else if (values.has(name)) view(name).set(value.data as never);
   };
-  for (const name of plan.feeds) write(name, feeds.get(name) ?? constants.get(name));
+
+  for (const name of inputs) write(name, (feeds.get(name) ?? constants.get(name))!);
   if (profile) for (const report of reports) report.ms = 0;
-  for (const segment of plan.segments) {
+  for (const segment of segments) {
     if ('program' in segment) {
       threads.run(segment.program, profile ? (i, ms) => (reports[segment.reports[i]].ms! += ms) : undefined);
       continue;
@@ -49,14 +48,23 @@ export async function execute(
     } else {
       const { node } = segment;
       const outputs = operators[operatorKey(node)].run(node, node.inputs.map(read), none);
-      node.outputs.forEach((name, i) => write(name, outputs[i]));
+      for (const [i, name] of node.outputs.entries()) {
+        const value = outputs[i];
+        if (name === '' || !value) continue;
+        const planned = values.get(name);
+        // Numbers would end in the memory of other values.
+        if (planned && sizeOf(value.dims) !== planned.length)
+          throw new RuntimeError(`${describe(node)}: output [${value.dims}] was planned as [${planned.dims}]`);
+        write(name, value);
+      }
     }
     if (profile) reports[segment.report].ms! += performance.now() - begin;
   }
-  const results = new Map<string, Value>();
-  for (const name of plan.results) {
+
+  const made = new Map<string, Value>();
+  for (const name of results) {
     const { type, dims, data } = read(name)!;
-    results.set(name, { type, dims, data: type === 'string' ? data : (data as NumericArray).slice() });
+    made.set(name, { type, dims, data: type === 'string' ? data : (data as NumericArray).slice() });
   }
-  return results;
+  return made;
 }

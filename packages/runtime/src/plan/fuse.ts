@@ -4,6 +4,7 @@ import { number, type Operators, operatorKey } from '../ops/operator.ts';
 import { sizeOf, type Value } from '../values.ts';
 import { FUSED } from './fused.ts';
 import { type Optimized, Rewriting } from './program-graph.ts';
+import { isControl } from './reads.ts';
 
 /** Folded constants may not be much larger than what they are made from. */
 const FOLD_LIMIT = 1 << 20;
@@ -31,17 +32,10 @@ function foldConstants(g: Rewriting, operators: Operators, quantized: Map<string
     },
   };
   for (const node of g.nodes.slice()) {
-    if (!node || node.outputs.length === 0) continue;
+    if (!node?.inputs.every(name => name === '' || g.constants.has(name))) continue;
     const operator = operators[operatorKey(node)];
+    if (operator.dynamic || isControl(node)) continue;
     const inputs = node.inputs.map(name => (name === '' ? undefined : g.constants.get(name)));
-    if (operator.dynamic || !node.inputs.every((name, i) => name === '' || inputs[i])) continue;
-    if (
-      Object.values(node.attributes).some(
-        a =>
-          typeof a === 'object' && ('nodes' in a || (Array.isArray(a) && typeof a[0] === 'object' && 'nodes' in a[0])),
-      )
-    )
-      continue;
     const infos = operator.infer?.(node, inputs);
     const given = inputs.reduce((sum, value) => sum + (value?.data.length ?? 0), 0);
     if (infos?.some(info => sizeOf(info.dims) > FOLD_LIMIT + 2 * given)) continue;
@@ -58,7 +52,9 @@ function foldConstants(g: Rewriting, operators: Operators, quantized: Map<string
         axis: number(node, 'axis', 1),
       });
     }
-    node.outputs.forEach((name, i) => name && outputs[i] && g.constants.set(name, outputs[i]));
+    node.outputs.forEach((name, i) => {
+      if (name && outputs[i]) g.constants.set(name, outputs[i]);
+    });
     g.remove(node);
   }
 }
@@ -69,14 +65,16 @@ const isFloat = (value: Value | undefined): value is Value & { data: Float32Arra
 const batchNormalization: Rule = (node, g) => {
   if (node.op !== 'BatchNormalization' || node.domain !== '' || number(node, 'training_mode', 0)) return false;
   const conv = g.sole(node.inputs[0], 'Conv');
-  if (!conv || conv.inputs[3] || conv.attributes.lo !== undefined || node.outputs.slice(1).some(name => g.uses(name)))
-    return false;
+  // Before version 14 further outputs mean training.
+  if (!conv || node.outputs.slice(1).some(name => name !== '')) return false;
   const [gamma, beta, mean, variance] = node.inputs.slice(1).map(name => g.constants.get(name));
   const weight = g.constants.get(conv.inputs[1]);
   const bias = conv.inputs[2] ? g.constants.get(conv.inputs[2]) : undefined;
   if (![weight, gamma, beta, mean, variance].every(isFloat) || (conv.inputs[2] && !isFloat(bias))) return false;
   const epsilon = number(node, 'epsilon', 1e-5);
   const channels = weight!.dims[0];
+  // Version 7 also knows statistics for every feature.
+  if ([gamma, beta, mean, variance].some(value => value!.data.length !== channels)) return false;
   const size = weight!.data.length / channels;
   const source = weight!.data as Float32Array;
   const scaled = new Float32Array(source.length);
@@ -103,14 +101,15 @@ const bias: Rule = (node, g) => {
   for (const [x, c] of [node.inputs, [node.inputs[1], node.inputs[0]]]) {
     const base = g.sole(x, 'MatMul', 'Conv');
     const value = g.constants.get(c);
-    if (!base || !isFloat(value) || base.inputs[2] || base.inputs[3] || base.attributes.lo !== undefined) continue;
+    if (!base || !isFloat(value) || base.inputs[2]) continue;
     const weight = g.constants.get(base.inputs[1]);
     if (!weight) continue;
     const conv = base.op === 'Conv';
     if (weight.dims.length !== (conv ? 4 : 2) || value.dims.length > (conv ? 4 : 2) || !isVector(value, conv ? 3 : 1))
       continue;
     if (value.data.length !== weight.dims[conv ? 0 : 1]) continue;
-    const b = g.constant(`${base.outputs[0]}+`, { ...value, dims: [value.data.length] });
+    // Conv takes a vector; MatMul's dimensions may be more than the product of a vector has.
+    const b = conv ? g.constant(`${base.outputs[0]}+`, { ...value, dims: [value.data.length] }) : c;
     g.replace([base, node], {
       ...base,
       domain: conv ? '' : FUSED,
@@ -265,12 +264,16 @@ const squareOf = (g: Rewriting, name: string): { of: string; node: Node } | unde
   return square ? { of: node.inputs[0], node } : undefined;
 };
 
+/** A factor or summand for each item of the last axis; a single one might be meant for all of them. */
+const isScale = (value: Value | undefined): boolean =>
+  isFloat(value) && value.dims.length === 1 && value.data.length > 1;
+
 /** x / √(mean(x²) + ε) · scale, written with Div, or with Reciprocal and Mul. */
 const rmsNorm: Rule = (node, g) => {
   if (node.op !== 'Mul' || node.domain !== '') return false;
   for (const name of node.inputs) {
     const scale = other(node, name)!;
-    if (!isFloat(g.constants.get(scale)) || g.constants.get(scale)!.dims.length !== 1) continue;
+    if (!isScale(g.constants.get(scale))) continue;
     const normal = g.sole(name, 'Div', 'Mul');
     if (!normal) continue;
     for (const x of normal.op === 'Div' ? [normal.inputs[0]] : normal.inputs) {
@@ -306,8 +309,8 @@ const layerNorm: Rule = (node, g) => {
     const uses = square.node.op === 'Mul' ? 3 : 2;
     const mean = centred && g.sole(centred.inputs[1], 'ReduceMean');
     if (!centred || g.uses(square.of) !== uses || !lastMean(g, mean) || mean.inputs[0] !== centred.inputs[0]) continue;
-    const sizes = [weight!, offset].map(i => g.constants.get(i)!);
-    if (sizes.some(value => value.dims.length !== 1)) continue;
+    const parameters = [weight!, offset].map(i => g.constants.get(i)!);
+    if (!parameters.every(isScale) || parameters[0].data.length !== parameters[1].data.length) continue;
     g.replace(
       [mean, centred, square.node, variance!, ...root!.nodes, normal!, scaled, node],
       standard(node, 'LayerNormalization', [centred.inputs[0], weight!, offset], { axis: -1, epsilon: root!.epsilon }),
@@ -317,7 +320,11 @@ const layerNorm: Rule = (node, g) => {
   return false;
 };
 
-const RULES: readonly Rule[] = [batchNormalization, bias, gated, gelu, rmsNorm, layerNorm, residual, clamp];
+/** Idioms first: an epilogue that took part of one would hide it. */
+const RULES: readonly (readonly Rule[])[] = [
+  [batchNormalization, bias, gated, gelu, rmsNorm, layerNorm],
+  [residual, clamp],
+];
 
 /** Folds and fuses. The result computes the same function on every input shape. */
 export function fuse(graph: Graph, operators: Operators): Fused {
@@ -325,7 +332,7 @@ export function fuse(graph: Graph, operators: Operators): Fused {
   const quantized = new Map<string, Quantized>();
   foldConstants(g, operators, quantized);
   // In order of computation, so that a chain conv → norm → add → relu is collected front to back.
-  for (const rules of [RULES.slice(0, 6), RULES.slice(6)]) {
+  for (const rules of RULES) {
     for (let i = 0; i < g.nodes.length; i++) {
       for (let node = g.nodes[i], again = true; again && node; node = g.nodes[i]) {
         again = rules.some(rule => rule(node!, g));

@@ -6,11 +6,13 @@ import type { Build } from '../kernels/module.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
 import { createGpu } from '../webgpu/gpu.ts';
-import type { Lowering, Lowerings } from './builder.ts';
 import { chooser } from './choose.ts';
 import { FUSED } from './fused.ts';
+import type { Lower, Lowering, Lowerings } from './lowering.ts';
+import { movementLowerings } from './movement.ts';
 import { conv, linear } from './products.ts';
 import { batchNormalization, pooling } from './spatial.ts';
+import { statisticsLowerings } from './statistics.ts';
 
 export type KernelChoice = 'auto' | 'dense' | 'csr' | 'block' | 'plain';
 
@@ -19,8 +21,6 @@ export interface LoweringOptions {
   readonly build: Build;
   readonly backend: 'wasm' | 'webgpu';
 }
-
-type Lower = (l: Lowering) => boolean;
 
 const isFloat = (l: Lowering, ...inputs: number[]): boolean =>
   inputs.every(i => l.inputs[i]?.type === 'float32') && l.outputs[0].type === 'float32';
@@ -43,10 +43,15 @@ const one =
     return true;
   };
 
+/** Whether dims broadcast to the output's; old operators place theirs by an axis. */
+const fits = (dims: readonly number[], out: readonly number[]): boolean =>
+  dims.every((dim, i) => dim === 1 || dim === out[i - dims.length + out.length]);
+
 const two =
   (name: Binary): Lower =>
   l => {
-    if (l.inputs.length !== 2 || !isFloat(l, 0, 1)) return false;
+    if (l.inputs.length !== 2 || !isFloat(l, 0, 1) || !l.inputs.every(info => fits(info!.dims, l.outputs[0].dims)))
+      return false;
     const [a, b] = [l.x(0), l.x(1)];
     const y = [l.reuse(0), l.reuse(1)][1];
     binary(l.emitter, name, { a, b, y, aDims: l.inputs[0]!.dims, bDims: l.inputs[1]!.dims, yDims: l.outputs[0].dims });
@@ -58,9 +63,7 @@ function bounds(l: Lowering): { alpha: number; beta: number } | undefined {
   const bound = (i: number, name: string, fallback: number) =>
     l.inputs[i] ? (l.inputs[i].value?.data[0] as number | undefined) : number(l.node, name, fallback);
   const [alpha, beta] = [bound(1, 'min', -Infinity), bound(2, 'max', Infinity)];
-  return alpha === undefined || beta === undefined
-    ? undefined
-    : { alpha, beta: Math.max(alpha, Number.NEGATIVE_INFINITY) };
+  return alpha === undefined || beta === undefined ? undefined : { alpha, beta };
 }
 
 const attributes =
@@ -90,7 +93,7 @@ const elementwise: Record<string, Lower> = {
   Erf: one('erf'),
   Gelu: l => (l.node.attributes.approximate === 'tanh' ? one('geluTanh') : one('gelu'))(l),
   Elu: one('elu', attributes(1)),
-  Selu: one('elu', attributes(1.67326319217681884765625, 1.05070102214813232421875)),
+  Selu: one('elu', attributes(1.6732631921768188, 1.0507010221481323)),
   Softplus: one('softplus'),
   Softsign: one('softsign'),
   Mish: one('mish'),
@@ -120,6 +123,8 @@ export async function createLowerings({
   const lowerings: Lowerings = {
     ...Object.fromEntries(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'].map(op => [op, same])),
     ...elementwise,
+    ...movementLowerings,
+    ...statisticsLowerings,
     MaxPool: pooling('max'),
     AveragePool: pooling('average'),
     BatchNormalization: batchNormalization,

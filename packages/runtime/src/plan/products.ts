@@ -8,8 +8,8 @@ import { sparseConvolution } from '../kernels/sparse-convolution.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
 import type { Gpu } from '../webgpu/gpu.ts';
-import type { Lowering } from './builder.ts';
 import type { Chooser, Work } from './choose.ts';
+import type { Lowering } from './lowering.ts';
 import { windowOf } from './spatial.ts';
 
 /** How products are run. */

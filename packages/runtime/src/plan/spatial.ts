@@ -5,7 +5,7 @@ import { affine } from '../kernels/elementwise.ts';
 import { number } from '../ops/operator.ts';
 import { resolveWindow } from '../ops/window.ts';
 import { sizeOf } from '../values.ts';
-import type { Lowering } from './builder.ts';
+import type { Lowering } from './lowering.ts';
 
 /** Kernel, strides, … of a node on maps [batch, channels, height, width] or [batch, channels, width]. */
 export function windowOf(l: Lowering, kernelShape: readonly number[]): Window | undefined {

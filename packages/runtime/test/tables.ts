@@ -1,10 +1,12 @@
-/** Shorthand for tests of operators. */
+/** Shorthand for tables of operator cases: values in, elements out. */
 import { expect } from 'vitest';
-import type { Attribute, Node } from '../load/graph.ts';
-import { arrayOf, type DataType, type Info, type Value } from '../values.ts';
-import { float32ToBfloat16, float32ToFloat16, widen } from './half.ts';
-import { operators } from './index.ts';
-import { type Inputs, operatorKey } from './operator.ts';
+import type { Attribute, Node } from '../src/load/graph.ts';
+import { float32ToBfloat16, float32ToFloat16, widen } from '../src/ops/half.ts';
+import { loadOperators } from '../src/ops/index.ts';
+import { type Inputs, operatorKey } from '../src/ops/operator.ts';
+import { arrayOf, type DataType, type Info, type Value } from '../src/values.ts';
+
+const operators = await loadOperators();
 
 /** A value; numbers are converted to what the type is carried in. Without `dims` a vector. */
 export function value(type: DataType, items: readonly (number | bigint | string)[], dims = [items.length]): Value {

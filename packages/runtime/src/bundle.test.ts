@@ -1,0 +1,87 @@
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { encodeOnnx, onnxModel, onnxNode, onnxValue } from '@gossamer/tensor/onnx';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const BUILDS = ['simd', 'relaxed'];
+const wasm = (name: string): string => join(import.meta.dirname, 'kernels', `${name}.wasm`);
+
+/** What a page that uses the runtime is bundled to. */
+async function bundle(): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [join(import.meta.dirname, 'index.ts')],
+    bundle: true,
+    minify: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    external: ['node:*'],
+    logLevel: 'silent',
+  });
+  return outputFiles[0].text;
+}
+
+describe('the bundle for browsers', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gossamer-bundle-'));
+  let script: string;
+  beforeAll(async () => {
+    script = await bundle();
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('has at most 60 kB of compressed script and 120 kB of WebAssembly', () => {
+    const compressed = gzipSync(script, { level: 9 }).length;
+    const sizes = BUILDS.map(name => statSync(wasm(name)).size);
+    console.log(
+      `runtime: ${script.length} bytes minified, ${compressed} gzip; ${BUILDS.join(', ')}: ${sizes.join(', ')}`,
+    );
+    expect(compressed).toBeLessThanOrEqual(60_000);
+    expect(sizes.reduce((a, b) => a + b)).toBeLessThanOrEqual(120_000);
+  });
+
+  it('loads nothing of Node at the start', () => {
+    expect(script).not.toMatch(/(?:^|[;}\n])import(?!\()[^;]*["']node:/);
+    expect(script).not.toMatch(/\brequire\(["'](?!node:worker_threads)/);
+  });
+
+  it.each([1, 2])('runs a model, %i threads', async threads => {
+    const weights = new Float32Array(64 * 64);
+    for (let i = 0; i < 64; i++) weights[i * 64 + ((i * 7) % 64)] = i + 1;
+    const model = onnxModel({
+      name: 'permuted',
+      inputs: [onnxValue('x', 'float32', [8, 64])],
+      outputs: [onnxValue('y', 'float32', [8, 64])],
+      initializers: new Map([['w', { dtype: 'float32', shape: [64, 64], data: weights }]]),
+      nodes: [onnxNode('MatMul', ['x', 'w'], ['h']), onnxNode('Relu', ['h'], ['y'])],
+    });
+    const path = join(folder, 'model.onnx');
+    writeFileSync(path, encodeOnnx(model));
+    writeFileSync(join(folder, 'runtime.mjs'), script);
+    for (const name of BUILDS) copyFileSync(wasm(name), join(folder, `${name}.wasm`));
+    const program = `
+      import { InferenceSession, Tensor } from './runtime.mjs';
+      const session = await InferenceSession.create(${JSON.stringify(path)}, { threads: ${threads} });
+      const x = new Tensor(Float32Array.from({ length: 512 }, (_, i) => (i % 64) - 32), [8, 64]);
+      const { y } = await session.run({ x });
+      const report = session.report();
+      console.log(JSON.stringify({ y: [...y.data], threads: report.threads, build: report.build }));
+      await session.release();`;
+    writeFileSync(join(folder, 'program.mjs'), program);
+    const printed = execFileSync(process.execPath, ['--no-experimental-strip-types', 'program.mjs'], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    const found = JSON.parse(printed);
+    expect(found).toMatchObject({ threads, build: 'relaxed' });
+    const wanted = Array.from({ length: 512 }, (_, i) => {
+      // Column j holds one weight, at the row i with 7·i ≡ j (mod 64).
+      const row = ((i % 64) * 55) % 64;
+      return Math.max(0, (row - 32) * (row + 1));
+    });
+    expect(found.y).toEqual(wanted);
+  });
+});

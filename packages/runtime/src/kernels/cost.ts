@@ -1,0 +1,257 @@
+/** What kernels cost on this machine: measured once (about 0.2 s), then predicted for any product. Rates are plain JSON. */
+import type { Emitter } from '../plan/emitter.ts';
+import { gemm } from './dense.ts';
+import { convolution } from './dense-convolution.ts';
+import type { Kernels } from './module.ts';
+import { fitsGroups } from './pack.ts';
+import type { Pattern } from './pattern.ts';
+import { type SparseWeights, sparseProduct, sparseTokens, sparseVector } from './sparse.ts';
+import { sparseConvolution } from './sparse-convolution.ts';
+
+/** `pixels`: 1×1 convolution; `window`: k×k; `tokens`: row-major vectors; `vector`: one of them. */
+export type ProductKind = 'pixels' | 'window' | 'tokens' | 'vector';
+
+/** A product of constant weights [rows, cols] with `uses` columns of activations. */
+export interface Product {
+  readonly kind: ProductKind;
+  readonly rows: number;
+  readonly cols: number;
+  readonly uses: number;
+  readonly nonzeros: number;
+}
+
+/** How the weights are stored. */
+type Variant = 'dense' | 'csr' | 'block' | 'grouped';
+
+/** Nanoseconds: for each multiply-add that is done, each output, and each element of the activations [cols, uses]. */
+export type Rate = readonly [multiplyAdd: number, output: number, input: number];
+
+/** Rates by `kind variant`, as `pixels csr`. */
+export type Rates = Readonly<Record<string, Rate>>;
+
+/** Memory that calibration may overwrite: about 4 MB. */
+export interface Region {
+  readonly memory: WebAssembly.Memory;
+  /** Bytes. */
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** An emitter on a region that is forgotten after each product. */
+function recorder(
+  kernels: Kernels,
+  { memory, address, bytes }: Region,
+): Emitter & { steps: (() => void)[]; reset(): void } {
+  let top = address;
+  const scratch = (size: number) => {
+    const at = Math.ceil(top / 64) * 64;
+    top = at + size + 64;
+    if (top > address + bytes) throw new RangeError(`calibration needs more than ${bytes} bytes`);
+    return at;
+  };
+  const steps: (() => void)[] = [];
+  return {
+    threads: 1,
+    steps,
+    scratch,
+    constant(_, make) {
+      const view = make();
+      const at = scratch(view.byteLength);
+      const source = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+      new Uint8Array(memory.buffer, at, view.byteLength).set(source);
+      return at;
+    },
+    step: (kernel, ...args) => void steps.push(() => kernels[kernel](...(args as number[]), 0, 1)),
+    reset() {
+      top = address;
+      steps.length = 0;
+    },
+  };
+}
+
+const SIZE = 14;
+const TOKENS = 96;
+
+const geometryOf = (channels: number, outChannels: number) => ({
+  ...{ batch: 1, channels, outChannels, height: SIZE, width: SIZE, outHeight: SIZE, outWidth: SIZE, groups: 1 },
+  ...({ kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1] } as const),
+});
+
+/** [rows, cols, density] of the three products that settle a rate's three unknowns. */
+const SAMPLES: Record<'full' | 'sparse', readonly (readonly [number, number, number])[]> = {
+  full: [
+    [144, 144, 1],
+    [144, 36, 1],
+    [24, 144, 1],
+  ],
+  sparse: [
+    [144, 144, 0.3],
+    [144, 144, 0.05],
+    [16, 144, 0.05],
+  ],
+};
+
+/** Weights with about a density, whose zeros fit blocks of 4 rows, or 2 of every 4 columns. */
+function sample(rows: number, cols: number, density: number, variant: Variant): Float32Array {
+  const weight = new Float32Array(rows * cols);
+  for (let i = 0, state = 1; i < weight.length; i++) {
+    const [row, col] = [Math.floor(i / cols), i % cols];
+    const unit = variant === 'block' ? Math.floor(row / 4) * cols + col : i;
+    // A hash of the unit's number: the same for all rows of a block.
+    state = Math.imul(unit + 1, 0x9e3779b1) >>> 0;
+    state = Math.imul(state ^ (state >>> 15), 0x85ebca6b) >>> 0;
+    const kept = variant === 'grouped' ? col % 4 < 2 : (state ^ (state >>> 13)) >>> 0 < density * 2 ** 32;
+    if (kept) weight[i] = 1 / 64;
+  }
+  return weight;
+}
+
+const PATTERNS: Record<Exclude<Variant, 'dense'>, Pattern> = {
+  csr: { kind: 'csr' },
+  block: { kind: 'block', rows: 4 },
+  grouped: { kind: 'nm', n: 2, m: 4 },
+};
+
+/** Emits the product and returns what it amounts to. */
+function emit(e: Emitter, kind: ProductKind, variant: Variant, rows: number, cols: number, density: number): Product {
+  const weight = sample(rows, cols, density, variant);
+  const uses = kind === 'vector' ? 1 : kind === 'tokens' ? TOKENS : SIZE * SIZE;
+  const [x, y] = [e.scratch(cols * uses * 4), e.scratch(rows * uses * 4)];
+  const channels = kind === 'window' ? cols / 9 : cols;
+  const geometry = geometryOf(channels, rows);
+  if (variant === 'dense') {
+    if (kind === 'window') convolution(e, { data: weight, key: '' }, geometry, { x, y });
+    else if (kind === 'pixels') {
+      const unit = { ...geometry, kernel: [1, 1] as const, pads: [0, 0, 0, 0] as const };
+      convolution(e, { data: weight, key: '' }, unit, { x, y });
+    } else gemm(e, { m: uses, n: rows, k: cols, a: { at: x }, b: { data: weight, key: '' }, c: { at: y } });
+  } else {
+    const weights: SparseWeights = {
+      weight,
+      rows,
+      cols,
+      rowStride: cols,
+      colStride: 1,
+      pattern: PATTERNS[variant],
+      key: '',
+    };
+    if (kind === 'window') sparseConvolution(e, weights, { x, y, geometry });
+    else if (kind === 'pixels') sparseProduct(e, weights, { x, y, pixels: uses });
+    else (kind === 'vector' ? sparseVector : sparseTokens)(e, weights, { x, y, tokens: uses });
+  }
+  return { kind, rows, cols, uses, nonzeros: weight.reduce((n, w) => n + (w === 0 ? 0 : 1), 0) };
+}
+
+/** What a rate's parts are multiplied with. */
+const amounts = ({ kind, rows, cols, uses, nonzeros }: Product): Rate => [
+  nonzeros * uses,
+  rows * uses,
+  // A window's input is `cols` times larger than what is read.
+  (kind === 'window' ? cols / 9 : cols) * uses,
+];
+
+/** Solves three equations amounts · rate = nanoseconds; what noise makes negative is left out, the first stays exact. */
+function solve(a: readonly Rate[], t: readonly number[]): Rate {
+  const determinant = (m: readonly (readonly number[])[]) =>
+    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) -
+    m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
+    m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
+  const whole = determinant(a);
+  const [, output, input] = [0, 1, 2].map(column => {
+    const value = determinant(a.map((row, i) => row.map((entry, j) => (j === column ? t[i] : entry)))) / whole;
+    return Math.max(0, value);
+  });
+  // At least a tenth of the time is due to multiply-adds.
+  const share = Math.min(1, (0.9 * t[0]) / (a[0][1] * output + a[0][2] * input || 1));
+  return [(t[0] - share * (a[0][1] * output + a[0][2] * input)) / a[0][0], output * share, input * share];
+}
+
+const variantsOf = (kind: ProductKind): readonly Variant[] =>
+  kind === 'vector' ? ['dense', 'csr', 'block', 'grouped'] : ['dense', 'csr', 'block'];
+
+/**
+ * Measures the kernels on one thread. Waits a little in between, for the engine to optimise them. The region's contents
+ * are lost.
+ */
+export async function calibrate(kernels: Kernels, region: Region): Promise<Rates> {
+  new Uint8Array(region.memory.buffer, region.address, region.bytes).fill(0);
+  const e = recorder(kernels, region);
+  const products = (['pixels', 'window', 'tokens', 'vector'] as const).flatMap(kind =>
+    variantsOf(kind).map(variant => ({ kind, variant, name: `${kind} ${variant}` })),
+  );
+  const run = () => {
+    for (const step of e.steps) step();
+  };
+  const rates: Record<string, Rate> = {};
+  // The first round has the engine's quick code; its figures are replaced by the second's.
+  for (let round = 0; round < 2; round++) {
+    for (const { kind, variant, name } of products) {
+      const rows: Rate[] = [];
+      const samples = SAMPLES[variant === 'dense' || variant === 'grouped' ? 'full' : 'sparse'];
+      const times = samples.map(([r, c, density]) => {
+        e.reset();
+        rows.push(amounts(emit(e, kind, variant, r, c, density)));
+        const repeats = kind === 'vector' ? 40 : 1;
+        let best = Number.POSITIVE_INFINITY;
+        for (let i = 0; i < 6; i++) {
+          const start = performance.now();
+          for (let k = 0; k < repeats; k++) run();
+          best = Math.min(best, (performance.now() - start) / repeats);
+        }
+        return best * 1e6;
+      });
+      rates[name] = solve(rows, times);
+    }
+    if (round === 0) await new Promise(done => setTimeout(done, 30));
+  }
+  return rates;
+}
+
+/** Milliseconds that a product takes on one thread with its weights stored dense or by a pattern. */
+export function predict(product: Product, pattern: Pattern | 'dense', rates: Rates): number {
+  const { kind, rows, cols } = product;
+  const grouped = pattern !== 'dense' && pattern.kind === 'nm' && kind === 'vector' && fitsGroups(pattern.n, pattern.m);
+  const variant = pattern === 'dense' ? pattern : grouped ? 'grouped' : pattern.kind === 'block' ? 'block' : 'csr';
+  // Dense kernels work on zeros as well, grouped ones on half of the columns.
+  const nonzeros = pattern === 'dense' ? rows * cols : grouped ? (rows * cols) / 2 : product.nonzeros;
+  const rate = rates[`${kind} ${variant}`];
+  return amounts({ ...product, nonzeros }).reduce((sum, amount, i) => sum + amount * rate[i], 0) / 1e6;
+}
+
+/**
+ * Whether the engine joins pairs of vector operations to 256 bits (V8 with `--experimental-wasm-revectorize`): the wide
+ * tiles of `SparseWeights.wide` must be at least a fifth faster than the others, and give the same result.
+ */
+export async function isWide(kernels: Kernels, region: Region): Promise<boolean> {
+  const e = recorder(kernels, region);
+  const [rows, cols, pixels] = [64, 64, 480];
+  const weight = sample(rows, cols, 0.5, 'block');
+  const [x, ...results] = [cols, rows, rows].map(n => e.scratch(n * pixels * 4) as number);
+  new Float32Array(region.memory.buffer, x, cols * pixels).forEach((_, i, values) => {
+    values[i] = (i % 97) / 97;
+  });
+  results.forEach((y, i) => {
+    const weights: SparseWeights = {
+      weight,
+      rows,
+      cols,
+      rowStride: cols,
+      colStride: 1,
+      pattern: PATTERNS.block,
+      key: '',
+      wide: i === 1,
+    };
+    sparseProduct(e, weights, { x, y, pixels });
+  });
+  const best = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let round = 0; round < 60; round++) {
+    e.steps.forEach((step, i) => {
+      const start = performance.now();
+      step();
+      best[i] = Math.min(best[i], performance.now() - start);
+    });
+    if (round === 30) await new Promise(done => setTimeout(done, 20));
+  }
+  const [narrow, wide] = results.map(y => new Int32Array(region.memory.buffer, y, rows * pixels));
+  return best[1] * 1.2 < best[0] && wide.every((bits, i) => bits === narrow[i]);
+}
