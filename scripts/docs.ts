@@ -9,6 +9,7 @@ import type { Report } from '../packages/gossamer/src/experiments/run.ts';
 import { discoverMethods } from '../packages/gossamer/src/methods/method.ts';
 import { models } from '../packages/gossamer/src/models/registry.ts';
 import { percent } from '../packages/gossamer/src/text.ts';
+import { formatRuntimeBench, type RuntimeBench } from '../packages/runtime/bench/format.ts';
 
 const root = new URL('../', import.meta.url);
 const results = new URL('packages/gossamer/results/', root);
@@ -25,6 +26,7 @@ const readResult = async <T>(name: string): Promise<T | undefined> =>
   );
 const demo = await readResult<DemoResult>('demo');
 const bench = await readResult<TrainingBench>('training');
+const runtimeBench = await readResult<RuntimeBench>('runtime');
 const fenced = (text: string): string => `\`\`\`\n${text}\n\`\`\``;
 const parts: Record<string, string> = {
   methods: methodsTable(methods, reports),
@@ -55,7 +57,11 @@ const pretrained = await readResult<{ network: string; images: string; top1: num
 const pretrainedRows = (pretrained ?? []).map(
   ({ network, images, top1, top5 }) => `| ${network} | ${images} | ${percent(top1)} | ${percent(top5)} |`,
 );
+const runtimePage = await readFile(new URL('docs/runtime.md', root), 'utf8');
+const runtimeMarks = /(<!-- runtime-bench -->\n)[\s\S]*?(<!-- \/runtime-bench -->)/;
+const runtimeText = runtimeBench ? `${fenced(`$ ${runtimeBench.command}\n${formatRuntimeBench(runtimeBench)}`)}\n` : '';
 const pages: [string, string][] = [
+  ['docs/runtime.md', runtimePage.replace(runtimeMarks, (_, open, close) => `${open}${runtimeText}${close}`)],
   ['docs/methods.md', methodsPage(methods, reports, '../packages/gossamer/results')],
   ['README.md', filled],
   [

@@ -1,6 +1,6 @@
 import { madd } from './common';
 
-/** 12 · `iterations` multiply-adds of four floats on registers: the machine's 128-bit peak, to measure kernels against. */
+/** 12 · `iterations` multiply-adds of four floats on registers: the machine's 128-bit peak, a measure for kernels. */
 export function peak(iterations: i32): f32 {
   // Not constants: the engine would load those anew for every use.
   const w = f32x4.splat(<f32>iterations * 1e-9), x = f32x4.splat(<f32>iterations * 1e-8);

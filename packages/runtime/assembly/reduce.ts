@@ -90,8 +90,8 @@ export function softmaxRow(x: usize, y: usize, n: i32, logarithm: i32): void {
   const none = splat(-Infinity), zero = splat(0);
   const whole = n & -4, rest = n - whole;
   let top = none;
-  for (let i = 0; i < whole; i += 4) top = f32x4.max(top, v128.load(x + i * 4));
-  if (rest) top = f32x4.max(top, keepLanes(v128.load(x + whole * 4), rest, none));
+  for (let i = 0; i < whole; i += 4) top = f32x4.pmax(top, v128.load(x + i * 4));
+  if (rest) top = f32x4.pmax(top, keepLanes(v128.load(x + whole * 4), rest, none));
   const peak = splat(maxLanes(top));
   let total = zero;
   if (logarithm) {
@@ -136,7 +136,7 @@ export function softmax(
     const to = y + (row * n * inner + column) * 4;
     let top = splat(-Infinity), total = splat(0);
     let p = from;
-    for (let i = 0; i < n; i++, p += step) top = f32x4.max(top, v128.load(p));
+    for (let i = 0; i < n; i++, p += step) top = f32x4.pmax(top, v128.load(p));
     p = from;
     for (let i = 0; i < n; i++, p += step) total = f32x4.add(total, exp4(f32x4.sub(v128.load(p), top)));
     const shift = logarithm ? f32x4.add(top, log4(total)) : top;

@@ -1,5 +1,6 @@
-// Products whose tiles of results are staged in cache before they are stored: tokens (rows of x are vectors, so tiles are
-// transposed on the way in and out) and k×k convolutions (tiles run over padded planes, whose junk columns are dropped).
+// Products whose tiles of results are staged in cache before they are stored: tokens (rows of x are vectors, so that
+// tiles are transposed on the way in and out) and k×k convolutions (tiles run over padded planes, whose junk columns are
+// dropped).
 import { share } from './common';
 import { chunkOf, clamp, fullTiles, sparseShare, storeLanes, tileCount, tileStart } from './sparse-sweep';
 import { sweepTile } from './sparse-tiles';
@@ -10,7 +11,9 @@ const STAGED: i32 = 256;
 /** Rows a, b, c, d of four floats at `to`, transposed, `pitch` bytes apart. */
 // @ts-ignore: decorator
 @inline
-function transpose(a: v128, b: v128, c: v128, d: v128, to: usize, pitch: usize, low: v128, high: v128, add: usize, lanes: i32, count: i32): void {
+function transpose(
+  a: v128, b: v128, c: v128, d: v128, to: usize, pitch: usize, low: v128, high: v128, add: usize, lanes: i32, count: i32,
+): void {
   const ab = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
   const cd = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
   const AB = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
@@ -66,7 +69,8 @@ function drainTokens(
       const at = <usize>token << 2;
       const to = <usize>token * pitch + (<usize>row << 2);
       const add = residual ? residual + to : 0;
-      transpose(v128.load(a + at), v128.load(b + at), v128.load(c + at), v128.load(d + at), y + to, pitch, low, high, add, lanes, tokens - token);
+      const va = v128.load(a + at), vb = v128.load(b + at), vc = v128.load(c + at), vd = v128.load(d + at);
+      transpose(va, vb, vc, vd, y + to, pitch, low, high, add, lanes, tokens - token);
     }
   }
 }
@@ -76,8 +80,9 @@ function drainTokens(
  * rounded up to 4 rows of `stride` bytes (128; 192 when `wide`), `stage` 256 + blockRows.
  */
 export function sparseTokens(
-  kind: i32, wide: i32, chunks: i32, pack: usize, blocks: i32, blockRows: i32, x: usize, y: usize, residual: usize, rows: i32,
-  cols: i32, tokens: i32, panel: usize, stage: usize, stride: usize, lo: f32, hi: f32, thread: i32, threads: i32,
+  kind: i32, wide: i32, chunks: i32, pack: usize, blocks: i32, blockRows: i32, x: usize, y: usize, residual: usize,
+  rows: i32, cols: i32, tokens: i32, panel: usize, stage: usize, stride: usize, lo: f32, hi: f32, thread: i32,
+  threads: i32,
 ): void {
   const xPitch = <usize>cols << 2;
   const yPitch = <usize>rows << 2;
@@ -95,14 +100,16 @@ export function sparseTokens(
     const from = tileStart(kind, full, work, tokens, tile);
     const vectors = tileStart(kind, full, work, tokens, tile + 1) - from;
     const token = from << 2;
-    const count = min(tokens - token, vectors << 2);
-    fillTokens(panel, stride, x + <usize>token * xPitch, cols, count);
+    const there = min(tokens - token, vectors << 2);
+    fillTokens(panel, stride, x + <usize>token * xPitch, cols, there);
     for (let block = first; block < end; block += chunk) {
       const last = min(block + chunk, end);
       const row = block * blockRows;
+      const count = min(last * blockRows, rows) - row;
       const to = <usize>token * yPitch + (<usize>row << 2);
+      const add = residual ? residual + to : 0;
       sweepTile(vectors, kind, chunks, pack, block, last, panel, stage, 0, stride, 4, -Infinity, Infinity);
-      drainTokens(stage, stride, min(last * blockRows, rows) - row, y + to, residual ? residual + to : 0, yPitch, count, lo, hi);
+      drainTokens(stage, stride, count, y + to, add, yPitch, there, lo, hi);
     }
   }
 }
@@ -136,8 +143,8 @@ function zero(to: usize, count: i32): void {
  * precede everything: what is left of a row's first column are the zeros that end the row before.
  */
 export function sparsePlanes(
-  x: usize, to: usize, planes: i32, height: i32, width: i32, strideY: i32, strideX: i32, phases: usize, count: i32, top: i32,
-  planeRows: i32, pitch: i32, lead: i32, thread: i32, threads: i32,
+  x: usize, to: usize, planes: i32, height: i32, width: i32, strideY: i32, strideX: i32, phases: usize, count: i32,
+  top: i32, planeRows: i32, pitch: i32, lead: i32, thread: i32, threads: i32,
 ): void {
   if (thread === 0) zero(to, lead);
   const first = share(planes, 1, thread, threads);
@@ -190,12 +197,13 @@ function drainRuns(
 
 /**
  * Sparse k×k convolution over the planes of `sparsePlanes` for `batch` images: a tap is a column, its offset a position
- * in the planes. Images are planeBatch and yBatch bytes apart; `stage` has 256 + blockRows rows of `stride` bytes a thread.
+ * in the planes. Images are planeBatch and yBatch bytes apart; `stage` has 256 + blockRows rows of `stride` bytes for
+ * each thread.
  */
 export function sparseConvolution(
-  kind: i32, wide: i32, chunks: i32, pack: usize, blocks: i32, blockRows: i32, planes: usize, y: usize, residual: usize, rows: i32,
-  outHeight: i32, outWidth: i32, pitch: i32, batch: i32, planeBatch: usize, yBatch: usize, stage: usize, stride: usize, lo: f32,
-  hi: f32, thread: i32, threads: i32,
+  kind: i32, wide: i32, chunks: i32, pack: usize, blocks: i32, blockRows: i32, planes: usize, y: usize, residual: usize,
+  rows: i32, outHeight: i32, outWidth: i32, pitch: i32, batch: i32, planeBatch: usize, yBatch: usize, stage: usize,
+  stride: usize, lo: f32, hi: f32, thread: i32, threads: i32,
 ): void {
   const positions = (outHeight - 1) * pitch + outWidth;
   const plane = <usize>(outHeight * outWidth) << 2;
@@ -217,9 +225,11 @@ export function sparseConvolution(
     for (let block = first; block < end; block += chunk) {
       const last = min(block + chunk, end);
       const row = block * blockRows;
+      const count = min(last * blockRows, rows) - row;
       const to = <usize>image * yBatch + <usize>row * plane;
+      const add = residual ? residual + to : 0;
       sweepTile(vectors, kind, chunks, pack, block, last, source, stage, 0, stride, 4, -Infinity, Infinity);
-      drainRuns(stage, stride, min(last * blockRows, rows) - row, from << 2, vectors, y + to, residual ? residual + to : 0, outHeight, outWidth, pitch, lo, hi);
+      drainRuns(stage, stride, count, from << 2, vectors, y + to, add, outHeight, outWidth, pitch, lo, hi);
     }
   }
 }

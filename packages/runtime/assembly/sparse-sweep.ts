@@ -1,11 +1,11 @@
 // Sparse weights × dense activations, pixels contiguous: Y(rows × pixels) = W(rows × cols) · X(cols × pixels).
 //
-// Weights come in blocks of rows that share one list of columns (unstructured weights: blocks of one row), and in chunks of
-// columns, so that a tile's activations stay in the first-level cache: sums of one chunk are added to those of the one before.
+// Weights come in blocks of rows that share one list of columns (unstructured weights: blocks of one row), and in chunks
+// of columns, so that a tile's activations stay in the first-level cache: a chunk's sums are added to those before it.
 //   pack:   u32 offsets of the chunks
 //   chunk:  u32 starts[blocks + 1]                      byte offsets of the blocks' records, and of the end, in the chunk
 //   record: i32 nonzeros, rows; f32 bias[rows] (zeros after the first chunk); (int8 weights: f32 scale[rows])
-//           i32 delta[nonzeros + 1]                     bytes to move the input pointer; the last one returns it to the start
+//           i32 delta[nonzeros + 1]                     bytes to move the input pointer; the last returns it
 //           values: f32 pairs[rows / 2][nonzeros][2], then f32 single[nonzeros] of an odd last row; or i8[nonzeros]
 // All accumulators of a tile stay in registers: 1 row × up to 8 vectors of 4 pixels, or 2 rows × up to 6.
 import { madd } from './common';
@@ -320,12 +320,14 @@ function pair(
     value += 8;
   }
   finish(V, y, residual, low, high, lanes, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11);
-  finish(V, y + pitch, residual ? residual + pitch : 0, low, high, lanes, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11);
+  y += pitch;
+  residual += residual ? pitch : 0;
+  finish(V, y, residual, low, high, lanes, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11);
 }
 
 /**
- * All rows of blocks [first, end) of a chunk on one tile of V vectors. `y` and `residual` (0: none) are those of the first
- * block's first row; rows are `pitch` bytes apart.
+ * All rows of blocks [first, end) of a chunk on one tile of V vectors. `y` and `residual` (0: none) are those of the
+ * first block's first row; rows are `pitch` bytes apart.
  */
 // @ts-ignore: decorator
 @inline

@@ -1,10 +1,10 @@
 // `sweep` for each kind of pack and number of vectors: one function each, so that the engine gives each its registers.
 import { BLOCKS, chunkOf, QUANTISED, ROWS, sweep } from './sparse-sweep';
 
-/** All chunks of blocks [first, end) on one tile; see `sweep`. Single rows take up to 8 vectors, blocks up to 6, or 12. */
+/** All chunks of blocks [first, end) on one tile, see `sweep`. Rows take up to 8 vectors, blocks up to 6, or 12. */
 export function sweepTile(
-  vectors: i32, kind: i32, chunks: i32, pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize,
-  lanes: i32, lo: f32, hi: f32,
+  vectors: i32, kind: i32, chunks: i32, pack: usize, first: i32, end: i32, x: usize, y: usize, residual: usize,
+  pitch: usize, lanes: i32, lo: f32, hi: f32,
 ): void {
   for (let c = 0; c < chunks; ++c) {
     const last = c === chunks - 1;
@@ -16,7 +16,8 @@ export function sweepTile(
 
 function sweepChunk(
   vectors: i32, kind: i32,
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   if (kind === ROWS) {
     if (vectors === 1) rows1(chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
@@ -53,109 +54,127 @@ function sweepChunk(
 }
 
 function rows1(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(1, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows2(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(2, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows3(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(3, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows4(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(4, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows5(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(5, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows6(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(6, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows7(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(7, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function rows8(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(8, ROWS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks1(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(1, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks2(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(2, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks3(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(3, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks4(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(4, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks5(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(5, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks6(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(6, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function blocks12(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(12, BLOCKS, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function quantised1(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(1, QUANTISED, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function quantised4(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(4, QUANTISED, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }
 
 function quantised8(
-  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32, hi: f32,
+  chunk: usize, first: i32, end: i32, x: usize, y: usize, residual: usize, pitch: usize, lanes: i32, lo: f32,
+  hi: f32,
 ): void {
   sweep(8, QUANTISED, chunk, first, end, x, y, residual, pitch, lanes, lo, hi);
 }

@@ -151,6 +151,10 @@ const milliseconds = (run: () => void, repeats: number) => {
   return (performance.now() - start) / repeats;
 };
 
+const runAll = (steps: readonly (() => void)[]) => {
+  for (const step of steps) step();
+};
+
 interface Row {
   case: string;
   pattern: string;
@@ -178,7 +182,7 @@ async function measure(c: Case): Promise<Row[]> {
       const matrix = { weight, rows: c.rows, cols: c.cols, rowStride: c.cols, colStride: 1 };
       c.emit(e, { ...matrix, pattern, key, wide: options.revectorize ?? false }, x, y);
       const steps = e.take();
-      return { pattern, density, flops: 2 * nonzeros * c.uses, run: () => steps.forEach(step => step()) };
+      return { pattern, density, flops: 2 * nonzeros * c.uses, run: () => runAll(steps) };
     }),
   );
   const dense = await denseSession(c);

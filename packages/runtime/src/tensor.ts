@@ -59,6 +59,7 @@ function dataOf(type: DataType, data: TensorData): Value['data'] {
     return data as readonly string[];
   }
   const Type = type === 'float16' && Half ? Half : arrayOf(type);
+  check(Type, () => `Tensor: there is no element type '${type}'`);
   if (data instanceof Type) return data as NumericArray;
   if (type === 'uint8' && data instanceof Uint8ClampedArray) return as(Uint8Array, data as never);
   // Bits.

@@ -104,7 +104,9 @@ export class RandomModel extends Model {
     super();
     this.#next = random(seed);
     this.batch = this.#below(5) < 2 ? 1 + this.#below(2) : undefined;
-    this.inputDims = this.#below(3) ? [1 + this.#below(9), 3 + this.#below(6), 3 + this.#below(6)] : [2 + this.#below(5), 4 * (1 + this.#below(4))];
+    this.inputDims = this.#below(3)
+      ? [1 + this.#below(9), 3 + this.#below(6), 3 + this.#below(6)]
+      : [2 + this.#below(5), 4 * (1 + this.#below(4))];
     const symbolic = this.batch ?? 'n';
     this.values.push({ name: this.input('x', [symbolic, ...this.inputDims]), dims: this.inputDims });
     const steps = 3 + this.#below(this.#below(3) ? 10 : 30);
@@ -219,7 +221,11 @@ export class RandomModel extends Model {
     if (this.#below(2)) inputs.push(this.#vector([out]));
     else if (this.#below(4) === 0) inputs.push('');
     const pad = kernel >> 1;
-    const attributes: Attributes = { kernel_shape: ints([kernel, kernel]), strides: ints([stride, stride]), group: int(group) };
+    const attributes: Attributes = {
+      kernel_shape: ints([kernel, kernel]),
+      strides: ints([stride, stride]),
+      group: int(group),
+    };
     if (this.#below(3)) attributes.pads = ints([pad, pad, pad, pad]);
     else attributes.auto_pad = { type: 'string', value: 'SAME_UPPER' };
     const size = (n: number) => Math.ceil(n / stride);
@@ -231,7 +237,12 @@ export class RandomModel extends Model {
   #epilogue(y: Known): Known {
     const [c] = y.dims;
     if (this.#below(2)) {
-      const parameters = [this.#vector([c], 0.5, 1.5), this.#vector([c]), this.#vector([c]), this.#vector([c], 0.5, 1.5)];
+      const parameters = [
+        this.#vector([c], 0.5, 1.5),
+        this.#vector([c]),
+        this.#vector([c]),
+        this.#vector([c], 0.5, 1.5),
+      ];
       y = this.#like(y, 'BatchNormalization', [y.name, ...parameters]);
     } else if (this.#below(4) === 0) {
       y = this.#like(y, 'Add', [this.#vector([c, 1, 1]), y.name]);
@@ -262,11 +273,20 @@ export class RandomModel extends Model {
         if (c % 2 === 0) this.#conv(x, 2, 2 * out, this.#pick([1, 3]), 1);
         break;
       case 6: {
-        const fit = this.values.filter(v => v.dims.length === 3 && v.dims[1] === h && v.dims[2] === w && v.dims[0] < 40);
+        const fit = this.values.filter(
+          v => v.dims.length === 3 && v.dims[1] === h && v.dims[2] === w && v.dims[0] < 40,
+        );
         if (c > 40) break;
         const parts = [x, ...Array.from({ length: 1 + this.#below(2) }, () => this.#pick(fit.length ? fit : [x]))];
         const channels = parts.reduce((sum, part) => sum + part.dims[0], 0);
-        this.#push(this.add('Concat', parts.map(part => part.name), { axis: int(this.#below(2) ? 1 : -3) }), [channels, h, w]);
+        this.#push(
+          this.add(
+            'Concat',
+            parts.map(part => part.name),
+            { axis: int(this.#below(2) ? 1 : -3) },
+          ),
+          [channels, h, w],
+        );
         break;
       }
       case 7: {
@@ -345,7 +365,12 @@ export class RandomModel extends Model {
         const out = this.#below(2) ? d : 4 * (1 + this.#below(4));
         const weight = this.weight([d, out], d);
         let y = this.#push(this.add('MatMul', [x.name, weight]), [t, out]);
-        if (this.#below(3)) y = this.#like(y, 'Add', this.#below(2) ? [y.name, this.#vector([out])] : [this.#vector([1, 1, out]), y.name]);
+        if (this.#below(3))
+          y = this.#like(
+            y,
+            'Add',
+            this.#below(2) ? [y.name, this.#vector([out])] : [this.#vector([1, 1, out]), y.name],
+          );
         if (this.#below(3) === 0) {
           const others = this.values.filter(v => String(v.dims) === String(y.dims));
           y = this.#like(y, 'Add', [this.#pick(others).name, y.name]);

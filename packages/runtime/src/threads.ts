@@ -89,7 +89,8 @@ type Stop = () => void;
 async function start(data: WorkerData, lost: () => void): Promise<Stop> {
   if (typeof process !== 'undefined' && process.versions?.node) {
     const { Worker } = await import('node:worker_threads');
-    const source = `const { parentPort, workerData } = require('node:worker_threads');\n(${work})(workerData, () => parentPort.postMessage(0));`;
+    // Neither `require` nor a static import works under every --input-type, which workers inherit.
+    const source = `import('node:worker_threads').then(({ parentPort, workerData }) => (${work})(workerData, () => parentPort.postMessage(0)));`;
     const worker = new Worker(source, { eval: true, workerData: data });
     await new Promise<void>((resolve, reject) => {
       worker.once('message', () => resolve());

@@ -1,4 +1,4 @@
-/** What kernels cost on this machine: measured once (about 0.2 s), then predicted for any product. Rates are plain JSON. */
+/** What kernels cost on this machine: measured once (in a fraction of a second), then predicted for any product. Rates are plain JSON. */
 import type { Emitter } from '../plan/emitter.ts';
 import { gemm } from './dense.ts';
 import { convolution } from './dense-convolution.ts';
@@ -69,6 +69,7 @@ function recorder(
   };
 }
 
+const MOST_ROUNDS = 8;
 const SIZE = 14;
 const TOKENS = 96;
 
@@ -85,7 +86,7 @@ const SAMPLES: Record<'full' | 'sparse', readonly (readonly [number, number, num
     [24, 144, 1],
   ],
   sparse: [
-    [144, 144, 0.3],
+    [144, 144, 0.4],
     [144, 144, 0.05],
     [16, 144, 0.05],
   ],
@@ -150,20 +151,20 @@ const amounts = ({ kind, rows, cols, uses, nonzeros }: Product): Rate => [
   (kind === 'window' ? cols / 9 : cols) * uses,
 ];
 
-/** Solves three equations amounts · rate = nanoseconds; what noise makes negative is left out, the first stays exact. */
+const between = (value: number, low: number, high: number) => Math.min(Math.max(value, low), high);
+
+/**
+ * The rate with amounts · rate ≈ nanoseconds for three samples: the first two settle what a multiply-add costs, the third
+ * how the rest divides into outputs and inputs. Noise must not make a part negative or all of it.
+ */
 function solve(a: readonly Rate[], t: readonly number[]): Rate {
-  const determinant = (m: readonly (readonly number[])[]) =>
-    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) -
-    m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
-    m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
-  const whole = determinant(a);
-  const [, output, input] = [0, 1, 2].map(column => {
-    const value = determinant(a.map((row, i) => row.map((entry, j) => (j === column ? t[i] : entry)))) / whole;
-    return Math.max(0, value);
-  });
-  // At least a tenth of the time is due to multiply-adds.
-  const share = Math.min(1, (0.9 * t[0]) / (a[0][1] * output + a[0][2] * input || 1));
-  return [(t[0] - share * (a[0][1] * output + a[0][2] * input)) / a[0][0], output * share, input * share];
+  const whole = t[0] / a[0][0];
+  const multiplyAdd = between((t[0] - t[1]) / (a[0][0] - a[1][0]), 0.4 * whole, whole);
+  const [first, last] = [0, 2].map(i => Math.max(0, t[i] - multiplyAdd * a[i][0]));
+  const [, outputs, inputs] = a[0];
+  const ratio = a[2][2] / inputs;
+  const output = between((last - ratio * first) / (a[2][1] - ratio * outputs), 0, first / outputs);
+  return [multiplyAdd, output, (first - output * outputs) / inputs];
 }
 
 const variantsOf = (kind: ProductKind): readonly Variant[] =>
@@ -182,29 +183,36 @@ export async function calibrate(kernels: Kernels, region: Region): Promise<Rates
   const run = () => {
     for (const step of e.steps) step();
   };
-  const rates: Record<string, Rate> = {};
-  // The first round has the engine's quick code; its figures are replaced by the second's.
-  for (let round = 0; round < 2; round++) {
+  const found = new Map<string, { amounts: Rate; nanoseconds: number }[]>();
+  // The engine runs quick code first, and better code once that is compiled: until nothing gets faster any more.
+  for (let round = 0, before = Number.POSITIVE_INFINITY; round < MOST_ROUNDS; round++) {
     for (const { kind, variant, name } of products) {
-      const rows: Rate[] = [];
       const samples = SAMPLES[variant === 'dense' || variant === 'grouped' ? 'full' : 'sparse'];
-      const times = samples.map(([r, c, density]) => {
+      const measured = samples.map(([rows, cols, density], i) => {
         e.reset();
-        rows.push(amounts(emit(e, kind, variant, r, c, density)));
-        const repeats = kind === 'vector' ? 40 : 1;
-        let best = Number.POSITIVE_INFINITY;
-        for (let i = 0; i < 6; i++) {
+        const product = emit(e, kind, variant, rows, cols, density);
+        const repeats = kind === 'vector' ? 20 : 1;
+        let nanoseconds = found.get(name)?.[i].nanoseconds ?? Number.POSITIVE_INFINITY;
+        for (let trial = 0; trial < 5; trial++) {
           const start = performance.now();
           for (let k = 0; k < repeats; k++) run();
-          best = Math.min(best, (performance.now() - start) / repeats);
+          nanoseconds = Math.min(nanoseconds, ((performance.now() - start) / repeats) * 1e6);
         }
-        return best * 1e6;
+        return { amounts: amounts(product), nanoseconds };
       });
-      rates[name] = solve(rows, times);
+      found.set(name, measured);
     }
-    if (round === 0) await new Promise(done => setTimeout(done, 30));
+    const sum = [...found.values()].flat().reduce((total, sample) => total + sample.nanoseconds, 0);
+    if (round > 1 && sum > 0.95 * before) break;
+    before = sum;
+    await new Promise(done => setTimeout(done, 20));
   }
-  return rates;
+  const rate = (samples: { amounts: Rate; nanoseconds: number }[]) =>
+    solve(
+      samples.map(s => s.amounts),
+      samples.map(s => s.nanoseconds),
+    );
+  return Object.fromEntries([...found].map(([name, samples]) => [name, rate(samples)]));
 }
 
 /** Milliseconds that a product takes on one thread with its weights stored dense or by a pattern. */

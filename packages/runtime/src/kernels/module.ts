@@ -26,7 +26,10 @@ async function read(url: URL): Promise<BufferSource> {
     return readFile(url);
   }
   const response = await fetch(url);
-  if (!response.ok) throw new UnsupportedError(`${url}: ${response.status} ${response.statusText}; the runtime's .wasm files must be served beside its script`);
+  if (!response.ok)
+    throw new UnsupportedError(
+      `${url}: ${response.status} ${response.statusText}; the runtime's .wasm files must be served beside its script`,
+    );
   return response.arrayBuffer();
 }
 
@@ -44,14 +47,32 @@ function patchShared(bytes: Uint8Array): Uint8Array {
   throw new UnsupportedError('kernels: the module imports no env.memory');
 }
 
+/** Whether V8 is asked to join pairs of vector operations to 256 bits. A flag of the whole process. */
+let revectorized = false;
+
+/**
+ * Switches V8's revectoriser on for the modules that are compiled from now on; false where that cannot be done. It is an
+ * experiment of V8: `isWide` of cost.ts tells whether it worked.
+ */
+export async function revectorize(): Promise<boolean> {
+  if (typeof process === 'undefined' || !process.versions?.v8) return false;
+  const { setFlagsFromString } = await import('node:v8');
+  setFlagsFromString('--experimental-wasm-revectorize');
+  revectorized = true;
+  return true;
+}
+
 /** The compiled module of a build, for shared or unshared memory; compiled once for each. */
 export function compile(build: Build, shared: boolean): Promise<WebAssembly.Module> {
-  const key = `${build} ${shared}`;
+  const key = `${build} ${shared} ${revectorized}`;
   let module = MODULES.get(key);
   if (!module) {
-    const url = build === 'relaxed' ? new URL('./relaxed.wasm', import.meta.url) : new URL('./simd.wasm', import.meta.url);
+    const url =
+      build === 'relaxed' ? new URL('./relaxed.wasm', import.meta.url) : new URL('./simd.wasm', import.meta.url);
     module = read(url).then(source => {
-      const bytes = ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
+      const bytes = ArrayBuffer.isView(source)
+        ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+        : new Uint8Array(source);
       return WebAssembly.compile((shared ? patchShared(bytes) : bytes) as BufferSource);
     });
     MODULES.set(key, module);

@@ -107,7 +107,9 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
   const support = supportOf(weights, blockRows);
   const chunk = chunkCols(weights, support, touched, taps);
   const identity = [channels, height, width, strides, dilations, pads].join();
-  const pack = e.constant(`${key}/taps${blockRows}:${identity}`, () => packBlocks(weights, support, chunk, offset));
+  const pack = e.constant(`${key}/taps${blockRows}x${stride}:${identity}`, () =>
+    packBlocks(weights, support, chunk, offset),
+  );
   const table = e.constant(`sparse/phases ${vertical.phases} ${horizontal.phases}`, () =>
     Int32Array.from(vertical.phases.flatMap(v => horizontal.phases.flatMap(h => [v, h]))),
   );

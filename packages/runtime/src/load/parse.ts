@@ -271,5 +271,5 @@ function parseValueInfo(context: Context, place: Place, role: string): ValueInfo
   const where = `${role} '${name}'`;
   if (name === '') throw new FormatError(`${role}: has no name`);
   if (other) throw new UnsupportedError(`${where}: is ${other}; only tensors are supported`);
-  return { name, ...(code !== 0 && { type: dataType(code, where) }), ...(dims && { dims }) };
+  return { name, ...(code !== 0 && { type: dataType(code, where, false) }), ...(dims && { dims }) };
 }

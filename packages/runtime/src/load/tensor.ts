@@ -40,10 +40,13 @@ const TYPES: readonly (readonly [name: string, type: DataType | null, bits?: num
   ['float6e3m2', null],
 ];
 
-/** The element type with a number of the format; `where` names its owner in errors. */
-export function dataType(code: number, where: string): DataType {
-  const [name, type] = TYPES[code] ?? TYPES[0];
-  if (type) return type;
+/**
+ * The element type with a number of the format; `where` names its owner in errors. Types below 8 bits are those of
+ * constants only: `stored`.
+ */
+export function dataType(code: number, where: string, stored = true): DataType {
+  const [name, type, bits] = TYPES[code] ?? TYPES[0];
+  if (type && (stored || !bits)) return type;
   if (name === 'undefined') throw new FormatError(`${where}: unknown element type ${code}`);
   throw new UnsupportedError(`${where}: element type ${name} is not supported; convert it to float32 or float16`);
 }

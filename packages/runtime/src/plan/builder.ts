@@ -167,8 +167,7 @@ export class Builder implements Emitter {
     const arena = this.#machine.memory.arena(arenaBytes);
     return {
       segments: this.#segments(planned, arena),
-      values: this.#located(arena),
-      constants: this.#constants(planned),
+      ...this.#outside(planned, arena),
       feeds: [...this.#feeds, ...this.#local],
       results: this.#results,
       reports,
@@ -201,27 +200,27 @@ export class Builder implements Emitter {
     return segments;
   }
 
-  #located(arena: number): Map<string, Located> {
+  /** What JavaScript writes or reads: constants, and where the other values lie. */
+  #outside(planned: readonly Planned[], arena: number): Pick<Plan, 'values' | 'constants'> {
     const values = new Map<string, Located>();
-    for (const [name, place] of this.places) {
-      const { type, dims } = this.#infos.get(name)!;
-      values.set(name, { type: type as 'float32', dims, address: absolute(place, arena), length: sizeOf(dims) });
-    }
-    return values;
-  }
-
-  #constants(planned: readonly Planned[]): Map<string, Value> {
     const constants = new Map<string, Value>();
-    const add = (name: string) => {
-      const value = this.#infos.get(name)?.value;
+    const add = (name: string): void => {
+      const { type, dims, value } = this.#infos.get(name) ?? {};
       if (value) constants.set(name, this.#source.fixed ? compact(value) : value);
+      if (type && type !== 'string' && this.places.has(name)) {
+        const address = absolute(this.places.of(name), arena);
+        values.set(name, { type, dims: dims!, address, length: sizeOf(dims!) });
+      }
     };
     this.#nodes.forEach((node, i) => {
-      if (planned[i].plain) reads(node).forEach(add);
+      if (!planned[i].plain) return;
+      reads(node).forEach(add);
+      node.outputs.forEach(add);
     });
-    this.#results.forEach(add);
+    this.#feeds.forEach(add);
     this.#local.forEach(add);
-    return constants;
+    this.#results.forEach(add);
+    return { values, constants };
   }
 }
 

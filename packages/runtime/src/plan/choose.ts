@@ -1,26 +1,37 @@
 /** Whether a product with constant weights runs sparse or dense. */
-import type { Pattern } from '../kernels/pattern.ts';
-import type { KernelChoice } from './lowerings.ts';
+import { type Product, predict, type Rates } from '../kernels/cost.ts';
+import type { Pattern, Sparsity } from '../kernels/pattern.ts';
 
 /** A product of a constant matrix [rows, cols] with `uses` columns (pixels, tokens). */
-export interface Work {
-  readonly kind: 'pixels' | 'window' | 'depthwise' | 'tokens' | 'vector';
-  readonly rows: number;
-  readonly cols: number;
-  readonly uses: number;
+export interface Work extends Omit<Product, 'kind'> {
+  /** Depthwise convolutions have no sparse kernel. */
+  readonly kind: Product['kind'] | 'depthwise';
   readonly density: number;
-  readonly nonzeros: number;
 }
 
 /** The pattern to run with; undefined: dense. */
-export type Chooser = (work: Work, patterns: readonly Pattern[]) => Pattern | undefined;
+export type Chooser = (work: Work, found: Sparsity) => Pattern | undefined;
 
-export const chooser =
-  (kernels: KernelChoice): Chooser =>
-  (work, patterns) => {
-    if (kernels === 'dense' || work.kind === 'depthwise' || work.density === 1) return undefined;
+/**
+ * `dense`: never a pattern; `csr` and `block`: that kernel wherever there are zeros; `auto`: the one that the rates make
+ * the fastest. Without rates nothing is sparse.
+ */
+export function chooser(kernels: 'auto' | 'dense' | 'csr' | 'block', rates: Rates | undefined): Chooser {
+  return (work, { patterns }) => {
+    const { kind } = work;
+    if (kernels === 'dense' || kind === 'depthwise' || work.density === 1) return undefined;
+    // Of blocks that fit into each other the kernels like four rows best.
     const block = patterns.find(p => p.kind === 'block' && p.rows <= 4);
     if (kernels === 'csr') return { kind: 'csr' };
     if (kernels === 'block') return block ?? { kind: 'csr' };
-    return work.density < 0.35 ? (block ?? { kind: 'csr' }) : undefined;
+    if (!rates) return undefined;
+    let best: Pattern | undefined;
+    let least = predict({ ...work, kind }, 'dense', rates);
+    for (const pattern of patterns) {
+      if (pattern.kind === 'block' && pattern !== block) continue;
+      const ms = predict({ ...work, kind }, pattern, rates);
+      if (ms < least) [best, least] = [pattern, ms];
+    }
+    return best;
   };
+}

@@ -13,6 +13,7 @@ import { movementLowerings } from './movement.ts';
 import { conv, linear } from './products.ts';
 import { batchNormalization, pooling } from './spatial.ts';
 import { statisticsLowerings } from './statistics.ts';
+import type { Tuning } from './tuning.ts';
 
 export type KernelChoice = 'auto' | 'dense' | 'csr' | 'block' | 'plain';
 
@@ -20,6 +21,8 @@ export interface LoweringOptions {
   readonly kernels: KernelChoice;
   readonly build: Build;
   readonly backend: 'wasm' | 'webgpu';
+  /** Needed by `auto` to choose sparse kernels. */
+  readonly tuning?: Tuning;
 }
 
 const isFloat = (l: Lowering, ...inputs: number[]): boolean =>
@@ -115,11 +118,12 @@ const elementwise: Record<string, Lower> = {
 export async function createLowerings({
   kernels,
   backend,
+  tuning,
 }: LoweringOptions): Promise<{ lowerings: Lowerings; release(): void }> {
   const gpu = backend === 'webgpu' ? await createGpu() : undefined;
   if (backend === 'webgpu' && !gpu)
     throw new UnsupportedError("backend: 'webgpu', but this engine gives no GPU adapter; use 'wasm'");
-  const products = { choose: chooser(kernels), gpu };
+  const products = { choose: chooser(kernels === 'plain' ? 'dense' : kernels, tuning?.rates), wide: tuning?.wide, gpu };
   const lowerings: Lowerings = {
     ...Object.fromEntries(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'].map(op => [op, same])),
     ...elementwise,

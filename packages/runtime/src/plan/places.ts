@@ -31,10 +31,6 @@ export class Places {
     this.#concatenations(nodes);
   }
 
-  [Symbol.iterator](): Iterator<[string, Place]> {
-    return this.#places[Symbol.iterator]();
-  }
-
   has(name: string): boolean {
     return this.#places.has(name);
   }

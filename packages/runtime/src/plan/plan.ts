@@ -77,7 +77,7 @@ export interface Located {
 
 export interface Plan {
   readonly segments: readonly Segment[];
-  /** Where numeric values lie; strings live outside the memory. */
+  /** Where numeric values that JavaScript writes or reads lie; strings live outside the memory. */
   readonly values: ReadonlyMap<string, Located>;
   /** What plain operators and results take from the graph, and what is copied into memory on every run. */
   readonly constants: ReadonlyMap<string, Value>;

@@ -15,6 +15,8 @@ import { windowOf } from './spatial.ts';
 /** How products are run. */
 export interface Products {
   readonly choose: Chooser;
+  /** See `Tuning`. */
+  readonly wide?: boolean;
   /** Runs them instead of the kernels. */
   readonly gpu?: Gpu;
 }
@@ -115,7 +117,7 @@ function account(l: Lowering, work: Work, kernel: string, done: number): void {
 
 /** Conv with constant weights, alone or with a fused residual and clamp. */
 export const conv =
-  ({ choose, gpu }: Products) =>
+  ({ choose, gpu, wide }: Products) =>
   (l: Lowering): boolean => {
     const [x, w, , residual] = l.inputs;
     const weight = l.weight(1);
@@ -148,10 +150,10 @@ export const conv =
     }
     const { lo, hi } = limits(l);
     const maps = { x: l.x(0), y: l.y(), residual: residual && l.x(3), lo, hi };
-    const pattern = choose(work, found.patterns);
+    const pattern = choose(work, found);
     const key = [weight.key, bias?.key].join('+');
     if (pattern) {
-      sparseConvolution(l.emitter, { ...matrix, pattern, key }, { ...maps, geometry });
+      sparseConvolution(l.emitter, { ...matrix, pattern, key, wide }, { ...maps, geometry });
       account(l, work, name(pattern), found.density);
       return true;
     }
@@ -176,7 +178,7 @@ function integers(l: Lowering, axis: number, n: number) {
 
 /** x [.., m, k] times a matrix: MatMul and Gemm, alone or fused with bias, residual and clamp. */
 export const linear =
-  ({ choose, gpu }: Products) =>
+  ({ choose, gpu, wide }: Products) =>
   (l: Lowering): boolean => {
     const [a, b, c, residual] = l.inputs;
     const [out] = l.outputs;
@@ -212,14 +214,14 @@ export const linear =
       }
       const epilogue = { residual: residual && l.x(3), lo, hi };
       const origin = integers(l, transB ? 0 : 1, n);
-      const pattern = alpha === 1 && (!c || bias) ? choose(work, found.patterns) : undefined;
+      const pattern = alpha === 1 && (!c || bias) ? choose(work, found) : undefined;
       if (pattern) {
         const int8 = origin?.data instanceof Int8Array && !origin.zero;
         const key = [weight.key, bias?.key, int8 ? 'int8' : ''].join('+');
         const values = int8 ? { weight: origin.data as Int8Array, scale: Float32Array.from(origin.scale) } : {};
         sparseTokens(
           l.emitter,
-          { ...matrix, ...values, bias: bias?.data, pattern, key },
+          { ...matrix, ...values, bias: bias?.data, pattern, key, wide },
           { x: l.x(0), y: l.y(), tokens: m, ...epilogue },
         );
         account(l, work, `${name(pattern)}${int8 ? ' int8' : ''}`, found.density);
