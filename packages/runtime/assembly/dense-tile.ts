@@ -180,6 +180,63 @@ export function tile6x8(
     c50 = madd(x, b0, c50);
     c51 = madd(x, b1, c51);
   }
+  if (rows == 6 && last && !start && !columnBias) {
+    // The usual end of a convolution, in a straight line: it counts where k is small.
+    if (rowBias) {
+      x = v128.load32_splat(rowBias, 0);
+      c00 = f32x4.add(c00, x);
+      c01 = f32x4.add(c01, x);
+      x = v128.load32_splat(rowBias, 4);
+      c10 = f32x4.add(c10, x);
+      c11 = f32x4.add(c11, x);
+      x = v128.load32_splat(rowBias, 8);
+      c20 = f32x4.add(c20, x);
+      c21 = f32x4.add(c21, x);
+      x = v128.load32_splat(rowBias, 12);
+      c30 = f32x4.add(c30, x);
+      c31 = f32x4.add(c31, x);
+      x = v128.load32_splat(rowBias, 16);
+      c40 = f32x4.add(c40, x);
+      c41 = f32x4.add(c41, x);
+      x = v128.load32_splat(rowBias, 20);
+      c50 = f32x4.add(c50, x);
+      c51 = f32x4.add(c51, x);
+    }
+    if (clamps) {
+      b0 = lowLimit();
+      b1 = highLimit();
+      c00 = limit(c00, b0, b1);
+      c01 = limit(c01, b0, b1);
+      c10 = limit(c10, b0, b1);
+      c11 = limit(c11, b0, b1);
+      c20 = limit(c20, b0, b1);
+      c21 = limit(c21, b0, b1);
+      c30 = limit(c30, b0, b1);
+      c31 = limit(c31, b0, b1);
+      c40 = limit(c40, b0, b1);
+      c41 = limit(c41, b0, b1);
+      c50 = limit(c50, b0, b1);
+      c51 = limit(c51, b0, b1);
+    }
+    v128.store(c, c00);
+    v128.store(c, c01, 16);
+    c += ldc;
+    v128.store(c, c10);
+    v128.store(c, c11, 16);
+    c += ldc;
+    v128.store(c, c20);
+    v128.store(c, c21, 16);
+    c += ldc;
+    v128.store(c, c30);
+    v128.store(c, c31, 16);
+    c += ldc;
+    v128.store(c, c40);
+    v128.store(c, c41, 16);
+    c += ldc;
+    v128.store(c, c50);
+    v128.store(c, c51, 16);
+    return;
+  }
   finishRow8(0, rows, c, ldc, start, lds, rowBias, columnBias, c00, c01);
   finishRow8(1, rows, c, ldc, start, lds, rowBias, columnBias, c10, c11);
   finishRow8(2, rows, c, ldc, start, lds, rowBias, columnBias, c20, c21);

@@ -1,6 +1,7 @@
 /** Whether a product with constant weights runs sparse or dense. */
 import { type Product, predict, type Rates } from '../kernels/cost.ts';
 import type { Pattern, Sparsity } from '../kernels/pattern.ts';
+import type { Value } from '../values.ts';
 
 /** A product of a constant matrix [rows, cols] with `uses` columns (pixels, tokens). */
 export interface Work extends Omit<Product, 'kind'> {
@@ -34,4 +35,15 @@ export function chooser(kernels: 'auto' | 'dense' | 'csr' | 'block', rates: Rate
     }
     return best;
   };
+}
+
+/** Whether any weight has enough zeros for a sparse kernel to be considered. */
+export function hasSparseWeights(constants: Iterable<Value>): boolean {
+  for (const { type, dims, data } of constants) {
+    if (type !== 'float32' || dims.length < 2 || data.length < 256) continue;
+    let zeros = 0;
+    for (const value of data as Float32Array) if (value === 0) zeros++;
+    if (zeros > data.length / 4) return true;
+  }
+  return false;
 }

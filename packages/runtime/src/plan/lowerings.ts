@@ -5,7 +5,6 @@ import { type Binary, binary, type Unary, unary } from '../kernels/elementwise.t
 import type { Build } from '../kernels/module.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
-import { createGpu } from '../webgpu/gpu.ts';
 import { chooser } from './choose.ts';
 import { FUSED } from './fused.ts';
 import type { Lower, Lowering, Lowerings } from './lowering.ts';
@@ -120,7 +119,7 @@ export async function createLowerings({
   backend,
   tuning,
 }: LoweringOptions): Promise<{ lowerings: Lowerings; release(): void }> {
-  const gpu = backend === 'webgpu' ? await createGpu() : undefined;
+  const gpu = backend === 'webgpu' ? await (await import('../webgpu/gpu.ts')).createGpu() : undefined;
   if (backend === 'webgpu' && !gpu)
     throw new UnsupportedError("backend: 'webgpu', but this engine gives no GPU adapter; use 'wasm'");
   const products = { choose: chooser(kernels === 'plain' ? 'dense' : kernels, tuning?.rates), wide: tuning?.wide, gpu };

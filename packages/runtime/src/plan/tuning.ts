@@ -1,7 +1,6 @@
 /** What the kernels cost on this machine: measured when a sparse model is first loaded, and kept. */
 import { calibrate, isWide, type Rates } from '../kernels/cost.ts';
 import { type Build, instantiate } from '../kernels/module.ts';
-import type { Value } from '../values.ts';
 import { version } from '../version.ts';
 
 export interface Tuning {
@@ -82,15 +81,4 @@ export async function tune(build: Build, revectorize: boolean): Promise<Tuning> 
     tuning.catch(() => KNOWN.delete(name));
   }
   return tuning;
-}
-
-/** Whether any weight has enough zeros for a sparse kernel to be considered. */
-export function hasSparseWeights(constants: Iterable<Value>): boolean {
-  for (const { type, dims, data } of constants) {
-    if (type !== 'float32' || dims.length < 2 || data.length < 256) continue;
-    let zeros = 0;
-    for (const value of data as Float32Array) if (value === 0) zeros++;
-    if (zeros > data.length / 4) return true;
-  }
-  return false;
 }
