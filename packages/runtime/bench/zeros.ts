@@ -12,7 +12,7 @@ export function withZeros(weights: Float32Array, rows: number, share: number, pa
   const cols = weights.length / rows;
   const kept = weights.slice();
   if (pattern === '2:4') {
-    for (let row = 0; row < rows; row++) zeroTwoOfFour(kept.subarray(row * cols, (row + 1) * cols));
+    for (let at = 0; at < kept.length; at += cols) zeroTwoOfFour(kept, at, at + cols);
     return kept;
   }
   const height = pattern === 'element' ? 1 : Number(pattern[0]);
@@ -30,21 +30,39 @@ export function withZeros(weights: Float32Array, rows: number, share: number, pa
   return kept;
 }
 
-function zeroTwoOfFour(row: Float32Array): void {
-  for (let at = 0; at < row.length; at += 4) {
-    const group = row.subarray(at, at + 4);
-    const order = [...group.keys()].sort((a, b) => Math.abs(group[a]) - Math.abs(group[b]));
-    for (const i of order.slice(0, group.length - 2)) group[i] = 0;
+/** In every four of `values[from … to)` the two smallest magnitudes become zero. */
+function zeroTwoOfFour(values: Float32Array, from: number, to: number): void {
+  for (let at = from; at < to; at += 4) {
+    for (let i = at; i < Math.min(at + 4, to); i++) {
+      const own = Math.abs(values[i]);
+      let larger = 0;
+      for (let j = at; j < Math.min(at + 4, to); j++) {
+        const other = Math.abs(values[j]);
+        if (other > own || (other === own && j < i)) larger++;
+      }
+      if (larger >= 2) dropped[i - at] = 1;
+    }
+    for (let i = 0; i < 4; i++) {
+      if (dropped[i]) values[at + i] = 0;
+      dropped[i] = 0;
+    }
   }
 }
+
+const dropped = new Uint8Array(4);
 
 /** Marks `count` of the lowest scores ≥ 0: the bits of such floats have the order of their values. */
 function lowest(scores: Float32Array, count: number): Uint8Array {
   const bits = new Uint32Array(scores.buffer, scores.byteOffset, scores.length);
   const sizes = new Uint32Array(1 << 16);
-  for (const b of bits) sizes[b >>> 16]++;
+  for (let i = 0; i < bits.length; i++) sizes[bits[i] >>> 16]++;
   let bucket = 0;
   let rest = count;
   while (rest > 0 && sizes[bucket] <= rest) rest -= sizes[bucket++];
-  return Uint8Array.from(bits, b => (b >>> 16 < bucket || (b >>> 16 === bucket && rest-- > 0) ? 1 : 0));
+  const marks = new Uint8Array(bits.length);
+  for (let i = 0; i < bits.length; i++) {
+    const own = bits[i] >>> 16;
+    if (own < bucket || (own === bucket && rest-- > 0)) marks[i] = 1;
+  }
+  return marks;
 }

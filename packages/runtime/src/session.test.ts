@@ -6,6 +6,7 @@ import type * as ort from 'onnxruntime-common';
 import * as node from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
 import * as runtime from './index.ts';
+import * as proto from './load/testing.ts';
 import { float, integers, Model, tensorOf } from './testing.ts';
 
 const { InferenceSession, Tensor } = runtime;
@@ -70,18 +71,16 @@ describe('InferenceSession.create', () => {
   });
 
   it('refuses a small file that asks for gigabytes', async () => {
-    const m = new Model();
-    m.input('x', [1]);
-    const data = new Float32Array(1 << 20);
-    data[5] = 1;
-    const w = m.constant({ dtype: 'float32', shape: [1024, 1024], data, sparse: true });
-    m.output(m.add('Add', ['x', w]), [1024, 1024]);
-    const small = m.bytes();
-    // The first dimension as a varint: 1024 is [128, 8]; any larger one of as many bytes.
-    const at = small.findIndex((byte, i) => [0x80, 0x08].every((b, k) => small[i + k] === b) && byte === 0x80);
-    expect(at).toBeGreaterThan(0);
-    const session = await InferenceSession.create(small, { threads: 1 });
-    expect((await session.run({ x: new Tensor([2] as never as Float32Array) }).catch(e => e)).message).toMatch(/type/);
+    const file = (side: number) => {
+      const values = proto.tensor('w', 1, [1], proto.part(9, Float32Array.of(1)));
+      const indices = proto.tensor('', 7, [1], proto.part(9, BigInt64Array.of(5n)));
+      const weight = proto.part(15, proto.sparse(values, indices, [side, 1 << 14]));
+      return proto.file(proto.header(), proto.graph(proto.node('Add', ['x', 'w'], ['y']), weight));
+    };
+    await InferenceSession.create(file(10), { threads: 1 });
+    const hostile = InferenceSession.create(file(1 << 16), { threads: 1 });
+    await expect(hostile).rejects.toThrow(runtime.FormatError);
+    await expect(hostile).rejects.toThrow("'w': [65536,16384] with 1 entries takes 4294967296 bytes");
   });
 
   it('makes symbolic dimensions fixed on demand', async () => {
@@ -148,7 +147,9 @@ describe.each(['auto', 'plain'] as const)('InferenceSession.run, %s', kernels =>
     );
     await expect(session.run({ u, x: new Tensor('float32', [1, 2, 3], [3]) })).rejects.toThrow('has dims [3]');
     await expect(session.run({ u, x: x([1, 2, 3], [4, 5, 6]) })).rejects.toThrow("dimension n is 2 and 1 (input 'u')");
-    await expect(session.run({ u, x: { type: 'float32', dims: [1, 3], data: [1] } })).rejects.toThrow('hold 3 elements');
+    await expect(session.run({ u, x: { type: 'float32', dims: [1, 3], data: [1] } })).rejects.toThrow(
+      'hold 3 elements',
+    );
     expect(Object.keys(await session.run({ u, x: x([1, 2, 3]) })).length).toBe(3);
   });
 
@@ -198,19 +199,14 @@ describe.each(['auto', 'plain'] as const)('InferenceSession.run, %s', kernels =>
 
   it('carries values of every kind', async () => {
     const m = new Model();
-    m.input('s', ['n'], 'string' as never);
+    const strings = { text: 'tensor(STRING)', bytes: Uint8Array.from(proto.part(1, proto.int(1, 8))) };
+    m.inputs.push({ name: 's', dtype: null, shape: null, opaque: strings });
     m.input('i', ['n'], 'int64');
     m.input('h', ['n'], 'float16');
-    m.output(m.add('Identity', ['s']), ['n'], 'string' as never);
+    m.outputs.push({ name: m.add('Identity', ['s']), dtype: null, shape: null, opaque: strings });
     m.output(m.add('Add', ['i', 'i']), ['n'], 'int64');
     m.output(m.add('Add', ['h', 'h']), ['n'], 'float16');
-    let bytes: Uint8Array;
-    try {
-      bytes = m.bytes();
-    } catch {
-      return; // The writer has no strings.
-    }
-    const session = await InferenceSession.create(bytes, { threads: 1, kernels });
+    const session = await open(m);
     const h = new Tensor('float16', Uint16Array.of(0x3c00, 0x4000));
     const feeds = { s: new Tensor(['a', 'b']), i: new Tensor(BigInt64Array.of(2n ** 40n, -1n)), h };
     const [s, i, half] = Object.values(await session.run(feeds));
@@ -252,7 +248,10 @@ describe('report', () => {
 
 describe('in the place of onnxruntime', () => {
   /** Code as onnxruntime's documentation has it, but for the import. */
-  async function example({ InferenceSession, Tensor }: Pick<typeof ort, 'InferenceSession' | 'Tensor'>, model: Uint8Array) {
+  async function example(
+    { InferenceSession, Tensor }: Pick<typeof ort, 'InferenceSession' | 'Tensor'>,
+    model: Uint8Array,
+  ) {
     const session = await InferenceSession.create(model, {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',

@@ -56,7 +56,10 @@ describe('Tensor', () => {
   });
 
   it('refuses what does not fit', () => {
-    const bad = (...args: unknown[]) => () => new (Tensor as unknown as new (...args: unknown[]) => Tensor)(...args);
+    const bad =
+      (...args: unknown[]) =>
+      () =>
+        new (Tensor as unknown as new (...args: unknown[]) => Tensor)(...args);
     expect(bad('float32', [1, 2, 3], [2])).toThrow('dims [2] hold 2 elements, the data 3');
     expect(bad('float32', [1], [-1])).toThrow('whole numbers');
     expect(bad('float32', [1], [1.5])).toThrow('whole numbers');

@@ -1,16 +1,8 @@
 /** Sparse k×k convolution: a tap is a column of the sparse matrix, its offset a position in zero-padded planes. */
 import { check } from '../errors.ts';
 import { type Address, type Emitter, shift } from '../plan/emitter.ts';
-import { blockBytes, chunksOf, packBlocks, supportOf } from './pack.ts';
-import {
-  blocksOf,
-  chunkCols,
-  type Emitted,
-  type Epilogue,
-  type SparseWeights,
-  STAGED,
-  sparseProduct,
-} from './sparse.ts';
+import { chunksOf, packBlocks, supportOf } from './pack.ts';
+import { blocksOf, chunkCols, type Epilogue, type SparseWeights, STAGED, sparseProduct } from './sparse.ts';
 
 /** Geometry of a 2-D convolution; pairs are [vertical, horizontal], pads [top, left, bottom, right]. */
 export interface Geometry {
@@ -67,7 +59,7 @@ function axis(size: number, kernel: number, stride: number, dilation: number, be
  * y = min(max(conv(x, W) + bias + residual, lo), hi). Weights are OIHW as a matrix [out channels, channels / groups ·
  * kernel height · kernel width]. Outputs are computed over whole padded rows, whose ends are dropped on store.
  */
-export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: ConvolutionShape): Emitted {
+export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: ConvolutionShape): void {
   const { rows, cols, key } = weights;
   const { x, y, residual = 0, geometry, lo = -Infinity, hi = Infinity } = shape;
   const { batch, channels, height, width, kernel, strides, dilations, pads, groups } = geometry;
@@ -79,7 +71,8 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
       `sparse convolution: weights [${rows}, ${cols}] do not fit ${channels} channels in ${groups} groups and kernel ${kernel.join('×')}; expected [multiple of ${groups}, ${perGroup * taps}]`,
   );
   if (taps === 1 && groups === 1 && [...strides, ...pads].join() === '1,1,0,0,0,0') {
-    return sparseProduct(e, weights, { ...shape, pixels: height * width, batch });
+    sparseProduct(e, weights, { ...shape, pixels: height * width, batch });
+    return;
   }
   const vertical = axis(height, kernel[0], strides[0], dilations[0], pads[0], pads[2]);
   const horizontal = axis(width, kernel[1], strides[1], dilations[1], pads[1], pads[3]);
@@ -104,11 +97,10 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
   // Lines of a channel that a tile touches: a run in every row of taps, or the whole plane.
   const runs = new Set(vertical.taps.map(tap => `${tap.phase} ${tap.shift}`)).size * horizontal.phases.length;
   const touched = Math.min(runs * (stride + 64), phases * plane * 4);
-  const support = supportOf(weights, blockRows);
-  const chunk = chunkCols(weights, support, touched, taps);
+  const chunk = chunkCols(weights, blockRows, touched, taps);
   const identity = [channels, height, width, strides, dilations, pads].join();
   const pack = e.constant(`${key}/taps${blockRows}x${stride}:${identity}`, () =>
-    packBlocks(weights, support, chunk, offset),
+    packBlocks(weights, supportOf(weights, blockRows), chunk, offset),
   );
   const table = e.constant(`sparse/phases ${vertical.phases} ${horizontal.phases}`, () =>
     Int32Array.from(vertical.phases.flatMap(v => horizontal.phases.flatMap(h => [v, h]))),
@@ -122,5 +114,4 @@ export function sparseConvolution(e: Emitter, weights: SparseWeights, shape: Con
   const packed = [kind, wide, chunksOf(weights, chunk), pack, Math.ceil(rows / blockRows), blockRows];
   const out = [rows, vertical.out, horizontal.out, pitch, batch, image * 4, rows * vertical.out * horizontal.out * 4];
   e.step('sparseConvolution', ...packed, from, y, residual, ...out, stage, stride, lo, hi);
-  return { bytes: blockBytes(weights, support, chunk) };
 }

@@ -1,19 +1,15 @@
 /** Steps that multiply sparse weights with dense activations. Kernels: `assembly/sparse*.ts`; packs: `pack.ts`. */
 import type { Address, Emitter } from '../plan/emitter.ts';
 import {
-  blockBytes,
   chunksOf,
   fitsGroups,
-  groupBytes,
   type Matrix,
   MOST_COLUMNS,
   maskTable,
   packBlocks,
   packGroups,
   packVectors,
-  type Support,
   supportOf,
-  vectorBytes,
 } from './pack.ts';
 import type { Pattern } from './pattern.ts';
 
@@ -51,11 +47,6 @@ export interface ProductShape extends Epilogue {
   readonly yBatchStride?: number;
 }
 
-/** What was emitted: the bytes of packed weights. */
-export interface Emitted {
-  readonly bytes: number;
-}
-
 /** Kinds of block packs in `assembly/sparse-sweep.ts`. */
 const ROWS = 0;
 const BLOCKS = 1;
@@ -81,13 +72,29 @@ const CACHE = 40_960;
 /** Nonzeros that a row of a chunk should have at least, to pay for loading and storing its sums: single rows, and blocks. */
 const WORTH = [32, 96];
 
+/** Shares of columns that blocks store, by weights and rows of a block: every plan asks for them. */
+const SHARES = new WeakMap<Matrix['weight'], Map<number, number>>();
+
+/** The share of its columns that a block of rows stores, on average. */
+function storedShare(matrix: Matrix, blockRows: number): number {
+  let known = SHARES.get(matrix.weight);
+  if (!known) SHARES.set(matrix.weight, (known = new Map()));
+  let share = known.get(blockRows);
+  if (share === undefined) {
+    const { starts, columns } = supportOf(matrix, blockRows);
+    share = columns.length / Math.max(1, (starts.length - 1) * matrix.cols);
+    known.set(blockRows, share);
+  }
+  return share;
+}
+
 /**
  * How many columns to a chunk, in units of `unit` columns of which each touches `bytes` of activations for a tile.
  * Chunks are about equal.
  */
-export function chunkCols({ cols }: Matrix, support: Support, bytes: number, unit = 1): number {
-  const { blockRows, starts, columns } = support;
-  const density = columns.length / Math.max(1, (starts.length - 1) * cols);
+export function chunkCols(matrix: Matrix, blockRows: number, bytes: number, unit = 1): number {
+  const { cols } = matrix;
+  const density = storedShare(matrix, blockRows);
   const most = Math.max((CACHE / bytes) * unit, WORTH[blockRows > 1 ? 1 : 0] / density, unit);
   const chunks = Math.max(1, Math.round(cols / most));
   return Math.max(1, Math.ceil(cols / chunks / unit) * unit);
@@ -104,47 +111,47 @@ export function blocksOf({ weight, rows, pattern, wide }: SparseWeights) {
 /** The pack for panels of `stride` bytes a column, and the first arguments of the kernels that take it. */
 function pixelPack(e: Emitter, weights: SparseWeights) {
   const { blockRows, kind, blocks, wide, stride } = blocksOf(weights);
-  const support = supportOf(weights, blockRows);
-  const chunk = chunkCols(weights, support, stride);
+  const chunk = chunkCols(weights, blockRows, stride);
   const key = `${weights.key}/blocks${blockRows}x${stride}`;
-  const pack = e.constant(key, () => packBlocks(weights, support, chunk, col => col * stride));
+  const pack = e.constant(key, () => packBlocks(weights, supportOf(weights, blockRows), chunk, col => col * stride));
   const args = [kind, wide, chunksOf(weights, chunk), pack, blocks, blockRows] as const;
-  return { args, blockRows, stride, bytes: blockBytes(weights, support, chunk) };
+  return { args, blockRows, stride };
 }
 
 /**
  * Product with activations whose pixels are contiguous: 1×1 convolutions of NCHW images, MatMul with the weights on the
  * left. Source: Elsen et al., Fast Sparse ConvNets (2019), §4, with tiles copied to panels.
  */
-export function sparseProduct(e: Emitter, weights: SparseWeights, shape: ProductShape): Emitted {
+export function sparseProduct(e: Emitter, weights: SparseWeights, shape: ProductShape): void {
   const { rows, cols } = weights;
   const { x, y, residual = 0, pixels, batch = 1, lo = -Infinity, hi = Infinity } = shape;
   const { xBatchStride = cols * pixels, yBatchStride = rows * pixels } = shape;
-  const { args, stride, bytes } = pixelPack(e, weights);
+  const { args, stride } = pixelPack(e, weights);
   const panel = e.scratch(e.threads * cols * stride);
   const strides = [xBatchStride * 4, yBatchStride * 4];
   e.step('sparseProduct', ...args, x, y, residual, cols, pixels, batch, ...strides, panel, stride, lo, hi);
-  return { bytes };
 }
 
 /**
  * Product with row-major vectors, a transformer's linear layer: y [tokens, rows] = x [tokens, cols] · Wᵀ + bias. Weights
  * of a MatMul, given as [cols, rows], have rowStride 1.
  */
-export function sparseTokens(e: Emitter, weights: SparseWeights, shape: TokensShape): Emitted {
+export function sparseTokens(e: Emitter, weights: SparseWeights, shape: TokensShape): void {
   const { rows, cols } = weights;
   const { x, y, residual = 0, tokens, lo = -Infinity, hi = Infinity } = shape;
-  if (tokens < FEW_TOKENS && cols <= MOST_COLUMNS) return sparseVector(e, weights, shape);
-  const { args, blockRows, stride, bytes } = pixelPack(e, weights);
+  if (tokens < FEW_TOKENS && cols <= MOST_COLUMNS) {
+    sparseVector(e, weights, shape);
+    return;
+  }
+  const { args, blockRows, stride } = pixelPack(e, weights);
   const panel = e.scratch(e.threads * Math.ceil(cols / 4) * 4 * stride);
   const stage = e.scratch(e.threads * (STAGED + blockRows) * stride);
   const sizes = [rows, cols, tokens];
   e.step('sparseTokens', ...args, x, y, residual, ...sizes, panel, stage, stride, lo, hi);
-  return { bytes };
 }
 
 /** The same product where weights are read once for a vector or a few: batch-1 fully connected layers, decoding. */
-export function sparseVector(e: Emitter, weights: SparseWeights, shape: TokensShape): Emitted {
+export function sparseVector(e: Emitter, weights: SparseWeights, shape: TokensShape): void {
   const { rows, cols, key, pattern } = weights;
   const { x, y, residual = 0, tokens, lo = -Infinity, hi = Infinity } = shape;
   const quantised = weights.weight instanceof Int8Array ? 1 : 0;
@@ -153,12 +160,13 @@ export function sparseVector(e: Emitter, weights: SparseWeights, shape: TokensSh
     const pack = e.constant(`${key}/groups`, () => packGroups(weights));
     const table = e.constant('sparse/masks', maskTable);
     e.step('sparseVectorGrouped', quantised, pack, table, rows, Math.ceil(cols / 8), ...io);
-    return { bytes: groupBytes(weights) };
+    return;
   }
-  if (cols > MOST_COLUMNS) return sparseTokens(e, weights, shape);
+  if (cols > MOST_COLUMNS) {
+    sparseTokens(e, weights, shape);
+    return;
+  }
   const { blockRows, blocks } = blocksOf(weights);
-  const support = supportOf(weights, blockRows);
-  const pack = e.constant(`${key}/vectors${blockRows}`, () => packVectors(weights, support));
+  const pack = e.constant(`${key}/vectors${blockRows}`, () => packVectors(weights, supportOf(weights, blockRows)));
   e.step('sparseVector', quantised, pack, blocks, ...io);
-  return { bytes: vectorBytes(weights, support) };
 }

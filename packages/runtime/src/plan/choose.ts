@@ -2,6 +2,7 @@
 import { type Product, predict, type Rates } from '../kernels/cost.ts';
 import type { Pattern, Sparsity } from '../kernels/pattern.ts';
 import type { Value } from '../values.ts';
+import { nonzeros } from './nonzeros.ts';
 
 /** A product of a constant matrix [rows, cols] with `uses` columns (pixels, tokens). */
 export interface Work extends Omit<Product, 'kind'> {
@@ -41,9 +42,7 @@ export function chooser(kernels: 'auto' | 'dense' | 'csr' | 'block', rates: Rate
 export function hasSparseWeights(constants: Iterable<Value>): boolean {
   for (const { type, dims, data } of constants) {
     if (type !== 'float32' || dims.length < 2 || data.length < 256) continue;
-    let zeros = 0;
-    for (const value of data as Float32Array) if (value === 0) zeros++;
-    if (zeros > data.length / 4) return true;
+    if (nonzeros(data as Float32Array) < (data.length * 3) / 4) return true;
   }
   return false;
 }

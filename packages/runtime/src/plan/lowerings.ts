@@ -9,7 +9,7 @@ import { chooser } from './choose.ts';
 import { FUSED } from './fused.ts';
 import type { Lower, Lowering, Lowerings } from './lowering.ts';
 import { movementLowerings } from './movement.ts';
-import { conv, linear } from './products.ts';
+import { conv, linear, transposedConv } from './products.ts';
 import { batchNormalization, pooling } from './spatial.ts';
 import { statisticsLowerings } from './statistics.ts';
 import type { Tuning } from './tuning.ts';
@@ -131,6 +131,7 @@ export async function createLowerings({
     MaxPool: pooling('max'),
     AveragePool: pooling('average'),
     BatchNormalization: batchNormalization,
+    ConvTranspose: transposedConv,
     Conv: conv(products),
     [`${FUSED}:Conv`]: conv(products),
     MatMul: linear(products),

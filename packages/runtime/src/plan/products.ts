@@ -1,7 +1,7 @@
 /** Products with constant weights: which kernel computes them, and its steps. */
 
 import { gemm } from '../kernels/dense.ts';
-import { convolution, type Geometry } from '../kernels/dense-convolution.ts';
+import { convolution, convTranspose, type Geometry } from '../kernels/dense-convolution.ts';
 import { detect, type Pattern, type Sparsity } from '../kernels/pattern.ts';
 import { sparseTokens } from '../kernels/sparse.ts';
 import { sparseConvolution } from '../kernels/sparse-convolution.ts';
@@ -10,6 +10,7 @@ import { sizeOf } from '../values.ts';
 import type { Gpu } from '../webgpu/gpu.ts';
 import type { Chooser, Work } from './choose.ts';
 import type { Lowering } from './lowering.ts';
+import { nonzeros } from './nonzeros.ts';
 import { windowOf } from './spatial.ts';
 
 /** How products are run. */
@@ -40,10 +41,9 @@ const INSPECTED = new WeakMap<Float32Array, Sparsity>();
 function inspect(matrix: Weights): Sparsity {
   const known = INSPECTED.get(matrix.weight);
   if (known) return known;
-  let nonzeros = 0;
-  for (const value of matrix.weight) if (value !== 0) nonzeros++;
-  const density = nonzeros / Math.max(1, matrix.weight.length);
-  const found = density > DENSE ? { density, nonzeros, patterns: [] } : detect(matrix);
+  const count = nonzeros(matrix.weight);
+  const density = count / Math.max(1, matrix.weight.length);
+  const found = density > DENSE ? { density, nonzeros: count, patterns: [] } : detect(matrix);
   INSPECTED.set(matrix.weight, found);
   return found;
 }
@@ -161,6 +161,36 @@ export const conv =
     account(l, work, work.kind === 'depthwise' ? 'depthwise' : 'dense', 1);
     return true;
   };
+
+/** ConvTranspose with constant weights and pads given as numbers. */
+export function transposedConv(l: Lowering): boolean {
+  const [x, w] = l.inputs;
+  const [out] = l.outputs;
+  const weight = l.weight(1);
+  const bias = l.weight(2);
+  const given = l.node.attributes;
+  if (!weight || !allFloat(l) || (l.inputs[2] && !bias) || x!.dims.length !== 4) return false;
+  if (given.output_shape || (given.auto_pad ?? 'NOTSET') !== 'NOTSET') return false;
+  const two = (name: string): [number, number] => (given[name] as [number, number] | undefined) ?? [1, 1];
+  const groups = number(l.node, 'group', 1);
+  const [batch, channels, height, width] = x!.dims;
+  const geometry: Geometry = {
+    ...{ batch, channels, height, width, groups },
+    outChannels: w!.dims[1] * groups,
+    kernel: [w!.dims[2], w!.dims[3]],
+    strides: two('strides'),
+    dilations: two('dilations'),
+    pads: (given.pads as [number, number, number, number] | undefined) ?? [0, 0, 0, 0],
+    outHeight: out.dims[2],
+    outWidth: out.dims[3],
+  };
+  convTranspose(l.emitter, { data: weight.data, key: [weight.key, bias?.key].join('+'), bias: bias?.data }, geometry, {
+    x: l.x(0),
+    y: l.y(),
+  });
+  Object.assign(l.report, { kernel: 'dense', density: 1, flops: 2 * height * width * batch * weight.data.length });
+  return true;
+}
 
 /** `csr`, `block 4`, `2:4`: how reports name a sparse kernel. */
 export const name = (pattern: Pattern): string =>

@@ -122,10 +122,18 @@ export class Rewriting {
     return name;
   }
 
-  /** Constants that nothing reads any more are dropped. */
+  /** Constants that nothing reads any more are dropped, and with them the file's bytes if little of it is in use. */
   finish(): Optimized {
     const nodes = this.nodes.filter(node => node !== undefined);
     for (const name of [...this.constants.keys()]) if (this.uses(name) === 0) this.constants.delete(name);
+    const inUse = new Map<ArrayBufferLike, number>();
+    for (const { data } of this.constants.values())
+      if (ArrayBuffer.isView(data)) inUse.set(data.buffer, (inUse.get(data.buffer) ?? 0) + data.byteLength);
+    for (const [name, value] of this.constants) {
+      const { data } = value;
+      if (ArrayBuffer.isView(data) && inUse.get(data.buffer)! < data.buffer.byteLength / 2)
+        this.constants.set(name, { ...value, data: data.slice() });
+    }
     return { nodes, constants: this.constants };
   }
 }
