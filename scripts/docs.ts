@@ -10,6 +10,7 @@ import { discoverMethods } from '../packages/gossamer/src/methods/method.ts';
 import { models } from '../packages/gossamer/src/models/registry.ts';
 import { percent } from '../packages/gossamer/src/text.ts';
 import { formatRuntimeBench, type RuntimeBench } from '../packages/runtime/bench/format.ts';
+import type { Compatibility } from '../packages/runtime/test/conformance.ts';
 
 const root = new URL('../', import.meta.url);
 const results = new URL('packages/gossamer/results/', root);
@@ -31,6 +32,7 @@ const fenced = (text: string): string => `\`\`\`\n${text}\n\`\`\``;
 const parts: Record<string, string> = {
   methods: methodsTable(methods, reports),
   demo: demo ? fenced(formatDemo(demo)) : '',
+  runtime: runtimeBench ? fenced(`$ ${runtimeBench.command}\n${formatRuntimeBench(runtimeBench)}`) : '',
   performance: bench ? `${fenced(`$ ${bench.command}\n${formatBench(bench)}`)}` : '',
 };
 const filled = Object.entries(parts).reduce(
@@ -83,6 +85,48 @@ const pages: [string, string][] = [
     ),
   ],
 ];
+const conformance = await readFile(new URL('packages/runtime/test/conformance.json', root), 'utf8').then(
+  text => JSON.parse(text) as Compatibility,
+  () => undefined,
+);
+if (conformance) pages.push(['docs/operators.md', operatorsPage(conformance)]);
+
+/** Which ONNX operators the runtime has, and how many of ONNX's own cases each passes on every backend. */
+function operatorsPage({ command, onnx, date, backends, operators, failures }: Compatibility): string {
+  const names = Object.keys(backends);
+  const counts = Object.entries(backends).map(
+    ([name, { passed, refused, total }]) => `${name} ${passed} of ${total - refused}`,
+  );
+  const rows = Object.entries(operators)
+    .filter(([, { total }]) => total > 0)
+    .map(([name, { total, passed }]) => {
+      const cells = names.map(backend => (passed[backend] === total ? '✓' : `${passed[backend]}`));
+      return `| ${name} | ${total} | ${cells.join(' | ')} |`;
+    });
+  const reasons = Object.entries(failures).map(([name, why]) => `- \`${name}\`: ${why}`);
+  return `# Operators of the runtime
+
+ONNX's own conformance cases, by the operators in their models; a case counts for every operator in it. ✓: all cases pass; a number: so
+many do. \`plain\` is the reference implementation in TypeScript, \`simd\` and \`relaxed\` are the two builds of the kernels, \`threads\`
+is \`relaxed\` on two threads.
+
+Cases that pass, of those that are not refused by design (4- and 8-bit floats, 4-bit values outside constants, sequences, optionals, training):
+${counts.join(', ')}. Cases of onnx ${onnx}, run on ${date}:
+
+\`\`\`
+${command}
+\`\`\`
+
+| operator | cases | ${names.join(' | ')} |
+| --- | ---: | ${names.map(() => '---: |').join(' ')}
+${rows.join('\n')}
+
+## Cases that fail
+
+${reasons.length ? reasons.join('\n') : 'None.'}
+`;
+}
+
 let stale = 0;
 for (const [path, text] of pages) {
   const before = await readFile(new URL(path, root), 'utf8').catch(() => '');

@@ -9,6 +9,9 @@ import * as node from 'onnxruntime-node';
 import type { Feeds } from './engines.ts';
 import { median } from './measure.ts';
 
+/** Runs before those that count; the kernels' code is warm already. */
+const WARM_UP = 3;
+
 export interface LayerTimes {
   /** Milliseconds of all layers together, medians over runs. */
   readonly own: number;
@@ -49,7 +52,7 @@ export async function layerTimes(
       entries.map(([n, f]) => [n, new node.Tensor(f.dtype as 'float32', f.data as Float32Array, f.shape)]),
     );
     const times: number[] = [];
-    for (let run = -runs; run < runs; run++) {
+    for (let run = -WARM_UP; run < runs; run++) {
       await own.run(inputs);
       await other.run(others);
       if (run < 0) continue;

@@ -2,12 +2,12 @@
 
 export interface Contender {
   readonly name: string;
+  /** Milliseconds that it runs before it is measured: engines of WebAssembly compile better code in the meantime. */
+  readonly warmUp: number;
   run(): Promise<unknown>;
 }
 
 export interface Effort {
-  /** Milliseconds that each contender runs before it is measured: engines compile better code in the meantime. */
-  readonly warmUp: number;
   /** Most rounds; at least 3 are made. */
   readonly rounds: number;
   /** Milliseconds after which no further round begins. */
@@ -25,10 +25,10 @@ export const median = (values: readonly number[]): number => {
 
 /** Median milliseconds of one run of each contender, over all runs of all rounds. */
 export async function measure(contenders: readonly Contender[], effort: Effort): Promise<Map<string, number>> {
-  for (const { run } of contenders) {
+  for (const { run, warmUp } of contenders) {
     const begin = performance.now();
     do await run();
-    while (performance.now() - begin < effort.warmUp);
+    while (performance.now() - begin < warmUp);
   }
   const times = new Map(contenders.map(({ name }) => [name, [] as number[]]));
   const begin = performance.now();

@@ -359,7 +359,10 @@ export class RandomModel extends Model {
 
   #sequence(x: Known): void {
     const [t, d] = x.dims;
-    switch (this.#below(7)) {
+    switch (this.#below(8)) {
+      case 7:
+        this.#attention(x);
+        break;
       case 0:
       case 1: {
         const out = this.#below(2) ? d : 4 * (1 + this.#below(4));
@@ -396,6 +399,51 @@ export class RandomModel extends Model {
       default:
         this.#push(this.add('Transpose', [x.name], { perm: ints([0, 2, 1]) }), [d, t]);
     }
+  }
+
+  /** x [t, heads · depth] as heads [heads, t, depth] after a product. */
+  #heads(x: Known, heads: number): string {
+    const [t, d] = x.dims;
+    let name = this.add('MatMul', [x.name, this.weight([d, d], d)]);
+    if (this.#below(2)) name = this.add('Add', [name, this.#vector([d])]);
+    const split = this.add('Reshape', [name, this.constant(integers(0, t, heads, -1))]);
+    return this.add('Transpose', [split], { perm: ints([0, 2, 1, 3]) });
+  }
+
+  /** Rotary position embedding of heads [.., t, depth]: the halves of every row are a complex number each. */
+  #rotary(x: string, t: number, depth: number): string {
+    const [cosines, sines] = [this.#vector([t, depth / 2], -1, 1), this.#vector([t, depth / 2], -1, 1)];
+    const [a, b] = this.several('Split', [x, this.constant(integers(depth / 2, depth / 2))], 2, { axis: int(-1) });
+    const times = (half: string, table: string) => this.add('Mul', this.#below(2) ? [half, table] : [table, half]);
+    const real = this.add('Sub', [times(a, cosines), times(b, sines)]);
+    const imaginary = this.add('Add', [times(b, cosines), times(a, sines)]);
+    return this.add('Concat', [real, imaginary], { axis: int(-1) });
+  }
+
+  #attention(x: Known): void {
+    const [t, d] = x.dims;
+    const heads = this.#pick([1, 2, 4].filter(n => d % (2 * n) === 0));
+    if (!heads) return;
+    const depth = d / heads;
+    const [q, k] = [0, 1].map(() => this.#heads(x, heads));
+    const rotate = this.#below(2) === 0;
+    const [left, right] = [q, k].map(name => (rotate ? this.#rotary(name, t, depth) : name));
+    let scores = this.add('MatMul', [left, this.add('Transpose', [right], { perm: ints([0, 1, 3, 2]) })]);
+    if (this.#below(3)) {
+      const scale = Math.sqrt(depth);
+      scores = this.#below(2)
+        ? this.add('Div', [scores, this.#scalar(scale)])
+        : this.add('Mul', [scores, this.#scalar(1 / scale)]);
+    }
+    const causal = Array.from({ length: t * t }, (_, i) => (i % t > Math.floor(i / t) ? -1e10 : 0));
+    if (this.#below(2)) scores = this.add('Add', [scores, this.constant(tensorOf([1, 1, t, t], causal))]);
+    const weights = this.add('Softmax', [scores], { axis: int(-1) });
+    // Sometimes the weights are an output of their own.
+    if (this.#below(6) === 0) this.output(weights, [this.batch ?? 'n', heads, t, t]);
+    const mixed = this.add('MatMul', [weights, this.#heads(x, heads)]);
+    const joined = this.add('Transpose', [mixed], { perm: ints([0, 2, 1, 3]) });
+    const y = this.#push(this.add('Reshape', [joined, this.constant(integers(0, t, d))]), [t, d]);
+    if (this.#below(2)) this.#like(y, 'Add', [x.name, this.add('MatMul', [y.name, this.weight([d, d], d)])]);
   }
 
   #vectors(x: Known): void {

@@ -4,7 +4,15 @@ import type { Granularity } from '../sparsity/granularity.ts';
 import { magnitude } from '../sparsity/index.ts';
 import { layer } from '../sparsity/layer.ts';
 import { prune } from '../sparsity/prune.ts';
-import type { Job, Measures } from './experiment.ts';
+import {
+  type Condition,
+  type Job,
+  type Measures,
+  type Outcome,
+  statistics,
+  summarize,
+  type Table,
+} from './experiment.ts';
 
 // Single convolutions of real size on this project's runtime: sparse kernels beside its own dense one.
 
@@ -98,3 +106,36 @@ export const speedJobs = (
       ),
     ),
   );
+
+/** Geometric mean of an arm's speed-ups over all layers that match the condition. */
+export function meanSpeedup(outcomes: readonly Outcome[], arm: string, condition: Condition): number {
+  const matching = outcomes.filter(
+    o => o.arm === arm && Object.entries(condition).every(([k, v]) => o.condition[k] === v),
+  );
+  return Math.exp(statistics(matching.map(o => Math.log(o.measures.speedup))).mean);
+}
+
+/** Speed-ups of one thread against the dense kernel: a row for each layer and arm, and their geometric means. */
+export function speedTable(
+  outcomes: readonly Outcome[],
+  arms: readonly string[],
+  sparsities: readonly number[],
+): Table {
+  const own = outcomes.filter(o => arms.includes(o.arm));
+  const layers = [...new Set(own.map(o => String(o.condition.layer)))];
+  const cell = (arm: string, layer: string, sparsity: number): string => {
+    const [speedup, gflops] = ['speedup', 'gflops'].map(m => summarize(own, arm, { layer, sparsity }, m).mean);
+    return `${speedup.toFixed(2)}× (${gflops.toFixed(0)})`;
+  };
+  return {
+    title: "Layers on one thread: times as fast as this project's dense kernel (GFLOP/s on the non-zeros)",
+    columns: sparsities.map(s => `${Math.round(100 * s)} %`),
+    rows: arms.flatMap(arm => [
+      ...layers.map(layer => ({ name: `${arm}: ${layer}`, cells: sparsities.map(s => cell(arm, layer, s)) })),
+      {
+        name: `${arm}: geometric mean`,
+        cells: sparsities.map(s => `${meanSpeedup(own, arm, { sparsity: s }).toFixed(2)}×`),
+      },
+    ]),
+  };
+}

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { calibrate, isWide, type Product, predict, type Rates, type Region } from './cost.ts';
+import { calibrate, isWide, type Region } from './calibrate.ts';
+import { type Product, predict, type Rates } from './cost.ts';
 import { instantiate, type Kernels } from './module.ts';
 
 describe('cost model', () => {

@@ -1,4 +1,5 @@
 /** Scaled dot-product attention and rotary position embeddings; shared by the operators of both domains. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { expandedStrides } from './broadcast.ts';

@@ -1,4 +1,5 @@
 /** Control flow: subgraphs run through the context, which knows the outer values. */
+import './common.ts';
 import type { Graph, Node } from '../load/graph.ts';
 import { type DataType, sizeOf, type Value, zeros } from '../values.ts';
 import { copyStrided } from './broadcast.ts';

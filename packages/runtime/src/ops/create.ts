@@ -2,10 +2,9 @@
 import { isSparse, type Node, type SparseValue } from '../load/graph.ts';
 import { type DataType, type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { contents, isBig } from './access.ts';
-import { typeAttribute } from './cast.ts';
 import { narrow, room, widen } from './half.ts';
 import { need } from './numeric.ts';
-import { constant, fail, type Inputs, number, type Operator, type Operators } from './operator.ts';
+import { constant, fail, type Inputs, type Operator, type Operators } from './operator.ts';
 
 /** A sparse constant written out. */
 export function dense({ type, dims, indices, values }: SparseValue): Value {
@@ -70,24 +69,6 @@ const constantOfShape: Operator = {
   },
 };
 
-const eyeLike: Operator = {
-  attributes: ['dtype', 'k'],
-  infer: (node, inputs) => {
-    const { type, dims } = need(node, inputs, 0);
-    return [{ type: typeAttribute(node, 'dtype', type), dims }];
-  },
-  run(node, inputs) {
-    const [{ type, dims }] = eyeLike.infer!(node, inputs);
-    if (dims.length !== 2 || type === 'string') return fail(node, `input has shape [${dims}], expected a matrix`);
-    const data = room(type, sizeOf(dims)) as Float32Array;
-    const one = (isBig(type) ? 1n : 1) as number;
-    const k = number(node, 'k', 0);
-    const [rows, columns] = dims;
-    for (let i = 0; i < rows; i++) if (i + k >= 0 && i + k < columns) data[i * columns + i + k] = one;
-    return [narrow(type, dims, data)];
-  },
-};
-
 const range: Operator = {
   attributes: [],
   shapeInputs: [0, 1, 2],
@@ -113,6 +94,5 @@ const range: Operator = {
 export const createOperators: Operators = {
   Constant: constants,
   ConstantOfShape: constantOfShape,
-  EyeLike: eyeLike,
   Range: range,
 };

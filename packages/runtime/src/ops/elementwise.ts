@@ -73,13 +73,13 @@ const lessOrEqual = withRow(
     for (const end = k + n; k < end; k++, i += p, j += q) z[k] = +(a[i] <= b[j]);
   },
 );
-const and = withRow(
+export const and = withRow(
   (x, y) => x & y,
   (a, b, z, k, [i, j, p, q, n]) => {
     for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] & b[j];
   },
 );
-const or = withRow(
+export const or = withRow(
   (x, y) => x | y,
   (a, b, z, k, [i, j, p, q, n]) => {
     for (const end = k + n; k < end; k++, i += p, j += q) z[k] = a[i] | b[j];
@@ -95,8 +95,6 @@ const comparison = (f: Binary, any = false): Operator =>
   binary(type => (any || (type !== 'string' && type !== 'bool') ? f : undefined), [], 'bool');
 
 const logic = (f: Binary): Operator => binary(type => (type === 'bool' ? f : undefined));
-
-const bitwise = (f: Binary): Operator => binary(type => (isInteger(type) ? f : undefined));
 
 const nonBool: (f: Binary, bigs?: Binary) => ByType<Binary> =
   (f, bigs = f) =>
@@ -153,17 +151,6 @@ const pow: Operator = {
     return [narrow(type, dims, result)];
   },
 };
-
-/** Shifts of unsigned integers; shifting by the width or more gives 0. */
-const bitShift = binary(
-  (type, node) => {
-    if (!type.startsWith('uint')) return undefined;
-    const left = text(node, 'direction') === 'LEFT';
-    if (isBig(type)) return big(left ? (x, y) => (y > 63n ? 0n : x << y) : (x, y) => x >> y);
-    return left ? (x, y) => (y > 31 ? 0 : x << y) : (x, y) => (y > 31 ? 0 : x >>> y);
-  },
-  ['direction'],
-);
 
 // ---- operators with a form of their own ----
 
@@ -295,11 +282,6 @@ export const elementwiseOperators: Operators = {
   Or: logic(or),
   Xor: logic((x, y) => x ^ y),
   Not: unary(type => (type === 'bool' ? x => !x : undefined)),
-  BitwiseAnd: bitwise(and),
-  BitwiseOr: bitwise(or),
-  BitwiseXor: bitwise((x, y) => x ^ y),
-  BitwiseNot: unary(type => (isInteger(type) ? x => ~x : undefined)),
-  BitShift: bitShift,
   IsNaN: unary(type => (isFloat(type) ? Number.isNaN : undefined), [], 'bool'),
   IsInf: isInf,
   // functions
@@ -315,47 +297,15 @@ export const elementwiseOperators: Operators = {
   Erf: floats(erf),
   Sigmoid: floats(sigmoid),
   Softplus: floats(softplus),
-  Softsign: floats(x => x / (1 + Math.abs(x))),
-  Mish: floats(x => x * Math.tanh(softplus(x))),
   HardSwish: floats(x => x * hard(1 / 6, 0.5)(x)),
   HardSigmoid: activation(node => hard(number(node, 'alpha', 0.2), number(node, 'beta', 0.5)), 'alpha', 'beta'),
   LeakyRelu: activation(node => {
     const alpha = number(node, 'alpha', 0.01);
     return x => (x < 0 ? alpha * x : x);
   }, 'alpha'),
-  ThresholdedRelu: activation(node => {
-    const alpha = number(node, 'alpha', 1);
-    return x => (x > alpha ? x : 0);
-  }, 'alpha'),
   Elu: activation(node => {
     const alpha = number(node, 'alpha', 1);
     return x => (x < 0 ? alpha * Math.expm1(x) : x);
   }, 'alpha'),
-  Celu: activation(node => {
-    const alpha = number(node, 'alpha', 1);
-    return x => (x < 0 ? alpha * Math.expm1(x / alpha) : x);
-  }, 'alpha'),
-  Selu: activation(
-    node => {
-      const alpha = number(node, 'alpha', 1.6732631921768188);
-      const gamma = number(node, 'gamma', 1.0507010221481323);
-      return x => gamma * (x > 0 ? x : alpha * Math.expm1(x));
-    },
-    'alpha',
-    'gamma',
-  ),
   Gelu: activation(node => (text(node, 'approximate', 'none') === 'tanh' ? geluTanh : gelu), 'approximate'),
-  Swish: activation(node => {
-    const alpha = number(node, 'alpha', 1);
-    return x => x * sigmoid(alpha * x);
-  }, 'alpha'),
-  Shrink: unary(
-    (type, node) => {
-      const [lambda, bias] = [number(node, 'lambd', 0.5), number(node, 'bias', 0)];
-      const f = (x: number) => (x < -lambda ? x + bias : x > lambda ? x - bias : 0);
-      if (isBig(type)) return big(x => toBig(f(Number(x))));
-      return type === 'bool' || type === 'string' ? undefined : f;
-    },
-    ['bias', 'lambd'],
-  ),
 };

@@ -1,4 +1,5 @@
 /** Losses of classification, with class weights and an ignored index. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { type Floats, floats, need, pack, split, workspace } from './numeric.ts';

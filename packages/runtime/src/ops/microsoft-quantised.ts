@@ -4,9 +4,11 @@ import { type DataType, type Info, sizeOf, type Value } from '../values.ts';
 import { elementwiseOperators } from './elementwise.ts';
 import { matMulShape, multiply } from './matmul.ts';
 import { movementOperators } from './movement.ts';
-import { dot, type Floats, floats, need, pack, roundEven, saturate, scalar, workspace } from './numeric.ts';
+import { dot, type Floats, floats, need, pack, roundEven, scalar, workspace } from './numeric.ts';
 import { type Context, fail, type Inputs, number, type Operator, type Operators } from './operator.ts';
 import { poolOperators } from './pool.ts';
+import { toUint8, uint8Range } from './quantise.ts';
+import { saturate } from './saturate.ts';
 import { softmaxOperators } from './softmax.ts';
 
 /** (x − zero) · scale with one scale for the whole value, as float32. */
@@ -165,19 +167,9 @@ export const quantised: Operators = {
     infer: productInfer,
     run(node, inputs) {
       const a = need(node, inputs, 0);
-      // As DynamicQuantizeLinear: uint8 over a range that contains zero.
       const x = floats(a);
-      let [low, high] = [0, 0];
-      for (const value of x) {
-        if (value < low) low = value;
-        if (value > high) high = value;
-      }
-      const scale = high === low ? 1 : Math.fround((high - low) / 255);
-      const zero = Math.min(255, Math.max(0, roundEven(Math.fround(-low / scale))));
-      const centre = Float64Array.from(
-        x,
-        value => Math.min(255, Math.max(0, roundEven(Math.fround(value / scale)) + zero)) - zero,
-      );
+      const [scale, zero] = uint8Range(x);
+      const centre = Float64Array.from(x, value => toUint8(value, scale, zero) - zero);
       return [
         scaledProduct(node, centre, a.dims, scale, need(node, inputs, 1), need(node, inputs, 2), inputs[3], inputs[4]),
       ];

@@ -1,8 +1,8 @@
 /** Operators of the domain com.microsoft that ONNX Runtime's optimiser and exporters put into models: fused layers. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { broadcastShapes } from './broadcast.ts';
-import { castOperators } from './cast.ts';
 import { convOperators } from './conv.ts';
 import { elementwiseOperators } from './elementwise.ts';
 import { gemm, matMulShape, matmulOperators, multiply } from './matmul.ts';
@@ -11,6 +11,7 @@ import { quantised } from './microsoft-quantised.ts';
 import { layerNorm, rmsNorm } from './normalize.ts';
 import { type Floats, floats, likeFirst, need, pack, sigmoid, transposed, workspace } from './numeric.ts';
 import { type Context, fail, type Inputs, number, numbers, type Operator, type Operators, text } from './operator.ts';
+import { quantiseOperators } from './quantise.ts';
 import { activation } from './recurrent.ts';
 import { gelu, geluTanh } from './scalar.ts';
 
@@ -235,8 +236,8 @@ const fused: Operators = {
       add(node, context, add(node, context, need(node, inputs, 0), need(node, inputs, 1)), need(node, inputs, 2)),
     ],
   },
-  QuantizeLinear: alias(castOperators.QuantizeLinear, 'QuantizeLinear', 21),
-  DequantizeLinear: alias(castOperators.DequantizeLinear, 'DequantizeLinear', 21),
+  QuantizeLinear: alias(quantiseOperators.QuantizeLinear, 'QuantizeLinear', 21),
+  DequantizeLinear: alias(quantiseOperators.DequantizeLinear, 'DequantizeLinear', 21),
   ...fusedAttention,
   ...quantised,
 };

@@ -1,11 +1,11 @@
 /** Operators that move elements without computing: reshaping, slicing, joining, padding, rearranging. */
 
 import type { Node } from '../load/graph.ts';
-import { arrayOf, type DataType, type Info, sizeOf, type Value, zeros } from '../values.ts';
+import { type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { axesOf, contents } from './access.ts';
 import { broadcastShapes, copyStrided, expandedStrides } from './broadcast.ts';
 import { axisOf, need, stridesOf } from './numeric.ts';
-import { fail, type Inputs, number, numbers, type Operator, type Operators, text } from './operator.ts';
+import { fail, type Inputs, number, numbers, type Operator, type Operators } from './operator.ts';
 import { pad } from './pad.ts';
 
 type Dims = readonly number[];
@@ -37,7 +37,7 @@ interface View {
 }
 
 /** Output 0 is a strided view of input 0, made contiguous. */
-function viewing(
+export function viewing(
   view: (node: Node, inputs: Inputs<Info>) => View,
   attributes: readonly string[] = [],
   shapeInputs?: readonly number[],
@@ -60,7 +60,7 @@ function viewing(
 }
 
 /** The axes of `dims` in another order. */
-const permuted = (dims: Dims, order: Dims): View => {
+export const permuted = (dims: Dims, order: Dims): View => {
   const strides = stridesOf(dims);
   return { dims: order.map(axis => dims[axis]), strides: order.map(axis => strides[axis]) };
 };
@@ -227,26 +227,6 @@ const slice = viewing(
   [1, 2, 3, 4],
 );
 
-/** DepthToSpace and SpaceToDepth: [n, c, h, w] split into blocks, the axes reordered and merged again. */
-const blocks = (toSpace: boolean): Operator =>
-  viewing(
-    (node, inputs) => {
-      const { dims } = need(node, inputs, 0);
-      if (dims.length !== 4) fail(node, `input has shape [${dims}], expected [n, c, h, w]`);
-      const [n, c, h, w] = dims;
-      const b = number(node, 'blocksize') ?? fail(node, 'attribute blocksize is missing');
-      const out = toSpace ? [n, c / (b * b), h * b, w * b] : [n, c * b * b, h / b, w / b];
-      if (!out.every(Number.isInteger)) fail(node, `blocks of ${b} do not divide an input of shape [${dims}]`);
-      if (!toSpace) return { ...permuted([n, c, out[2], b, out[3], b], [0, 3, 5, 1, 2, 4]), out };
-      const columns = text(node, 'mode', 'DCR') === 'CRD';
-      const view = columns
-        ? permuted([n, out[1], b, b, h, w], [0, 1, 4, 2, 5, 3])
-        : permuted([n, b, b, out[1], h, w], [0, 3, 4, 1, 5, 2]);
-      return { ...view, out };
-    },
-    toSpace ? ['blocksize', 'mode'] : ['blocksize'],
-  );
-
 // ---- joining and splitting ----
 
 const concat: Operator = {
@@ -308,53 +288,6 @@ const splitting: Operator = {
   },
 };
 
-// ---- parts of planes ----
-
-const reverseSequence: Operator = {
-  attributes: ['batch_axis', 'time_axis'],
-  infer: (node, inputs) => [{ type: need(node, inputs, 0).type, dims: need(node, inputs, 0).dims }],
-  run(node, inputs) {
-    const { type, dims, data: source } = need(node, inputs, 0);
-    const lengths = contents(node, inputs as Inputs<Info>, 1) ?? fail(node, 'input 1 (sequence_lens) is missing');
-    const [batch, time] = [number(node, 'batch_axis', 1), number(node, 'time_axis', 0)].map(a =>
-      axisOf(node, a, dims.length),
-    );
-    if (lengths.length !== dims[batch]) fail(node, `${lengths.length} sequence lengths for a batch of ${dims[batch]}`);
-    const data = source.slice() as Value['data'];
-    const strides = stridesOf(dims);
-    lengths.forEach((length, b) => {
-      if (length < 0 || length > dims[time]) fail(node, `sequence length ${length} is outside 0 … ${dims[time]}`);
-      const part = dims.map((dim, i) => (i === batch ? 1 : i === time ? length : dim));
-      const backwards = strides.map((stride, i) => (i === time ? -stride : stride));
-      const start = b * strides[batch];
-      const last = start + Math.max(0, length - 1) * strides[time];
-      copyStrided(type, part, { data: source, strides: backwards, start: last }, { data, strides, start });
-    });
-    return [{ type, dims, data }];
-  },
-};
-
-const trilu: Operator = {
-  attributes: ['upper'],
-  infer: (node, inputs) => [{ type: need(node, inputs, 0).type, dims: need(node, inputs, 0).dims }],
-  run(node, inputs) {
-    const { type, dims, data: source } = need(node, inputs, 0);
-    if (dims.length < 2 || type === 'string')
-      fail(node, `input is ${type} of shape [${dims}], expected matrices of numbers`);
-    const [k] = contents(node, inputs as Inputs<Info>, 1) ?? [0];
-    const upper = number(node, 'upper', 1) !== 0;
-    const [rows, columns] = dims.slice(-2);
-    const data = new (arrayOf(type as Exclude<DataType, 'string'>))(source.length) as Int8Array;
-    const from = source as Int8Array;
-    for (let at = 0, row = 0; at < data.length; at += columns, row = (row + 1) % rows) {
-      const edge = Math.max(0, Math.min(columns, row + k + (upper ? 0 : 1)));
-      const [start, end] = upper ? [edge, columns] : [0, edge];
-      data.set(from.subarray(at + start, at + end), at + start);
-    }
-    return [{ type, dims, data }];
-  },
-};
-
 export const movementOperators: Operators = {
   Reshape: reshape,
   Flatten: flatten,
@@ -367,11 +300,7 @@ export const movementOperators: Operators = {
   Expand: expand,
   Tile: tile,
   Slice: slice,
-  DepthToSpace: blocks(true),
-  SpaceToDepth: blocks(false),
   Concat: concat,
   Split: splitting,
   Pad: pad,
-  ReverseSequence: reverseSequence,
-  Trilu: trilu,
 };

@@ -8,11 +8,11 @@ import {
   product,
   productTransposed,
   roundEven,
-  saturate,
   split,
   stridesOf,
   transposed,
 } from './numeric.ts';
+import { saturate } from './saturate.ts';
 
 describe('numbers of any type', () => {
   it('go to floats and back', () => {

@@ -1,4 +1,5 @@
 /** Random draws. A node with a `seed` draws the same numbers on every run; without one each run draws anew. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type DataType, type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { typeAttribute } from './cast.ts';

@@ -1,4 +1,5 @@
 /** Recurrent layers: RNN, GRU and LSTM share the unrolling and differ in one step. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { dot, type Floats, floats, need, pack, product, sigmoid, transposed, workspace } from './numeric.ts';

@@ -1,10 +1,12 @@
 /** Resize and Upsample: each axis is resampled on its own, from a table of source positions and weights. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { contents } from './access.ts';
 import { wordsOf } from './broadcast.ts';
-import { axisOf, type Floats, floats, need, pack, saturate, workspace } from './numeric.ts';
+import { axisOf, type Floats, floats, need, pack, workspace } from './numeric.ts';
 import { fail, type Inputs, number, numbers, type Operators, text } from './operator.ts';
+import { saturate } from './saturate.ts';
 
 /** How one axis is resampled. */
 interface Axis {

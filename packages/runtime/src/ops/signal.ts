@@ -1,4 +1,5 @@
 /** Fourier transforms, windows and mel filters. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { dataType } from '../load/tensor.ts';
 import { type DataType, type Info, sizeOf, type Value } from '../values.ts';

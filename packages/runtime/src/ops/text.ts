@@ -1,5 +1,6 @@
 /** Operators on strings. */
 
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { broadcastShapes } from './broadcast.ts';

@@ -1,4 +1,5 @@
 /** Sampling grids, boxes and crops. */
+import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { contents } from './access.ts';

@@ -1,6 +1,6 @@
 /**
  * Scaled dot-product attention and rotary embeddings as exporters write them, found without shapes. What was found is a
- * candidate that keeps the nodes it stands for: `attention.ts` decides, when shapes are known, whether a kernel takes it.
+ * candidate that keeps the nodes it stands for: `resolve-attention.ts` decides, when shapes are known, whether a kernel takes it.
  */
 import type { Node } from '../load/graph.ts';
 import { number, numbers } from '../ops/operator.ts';
@@ -37,7 +37,7 @@ export interface Candidate extends Node {
     readonly v: Operand;
     readonly scales: readonly Link[];
     readonly masks: readonly Mask[];
-    /** A constant 0. */
+    /** A constant 0, where a mask has to be made. */
     readonly zero: string;
     /** Axis of the softmax, which must be the last. */
     readonly axis: number;
@@ -48,6 +48,8 @@ export interface Candidate extends Node {
     /** A Transpose of the result. */
     readonly perm?: readonly number[];
   };
+  /** x, cosines and sines; attribute `rows` is the axis of x that the tables' rows go with. */
+  readonly rotary?: readonly [x: string, cosines: string, sines: string];
 }
 
 const other = (node: Node, name: string): string => node.inputs[node.inputs[0] === name ? 1 : 0];
@@ -69,7 +71,7 @@ function operand(g: Rewriting, name: string): Operand {
   const links: Link[] = [];
   for (let y = name; ; ) {
     const node = g.producer(y, ...VIEWS);
-    if (!node || node.domain !== '') return { name, links };
+    if (node?.domain !== '') return { name, links };
     const link = node.op === 'Mul' || node.op === 'Div' ? scaling(g, node) : { node, x: node.inputs[0], y };
     if (!link) return { name, links };
     links.unshift(link);
@@ -90,7 +92,7 @@ const NEVER = -1e9;
 
 function scores(g: Rewriting, name: string): Scores | undefined {
   const node = g.sole(name, 'MatMul', 'Add', 'Where', 'Mul', 'Div', 'Reshape', 'Identity');
-  if (!node || node.domain !== '') return undefined;
+  if (node?.domain !== '') return undefined;
   const extend = (inner: string, more: (found: Scores) => Partial<Scores> | undefined): Scores | undefined => {
     const found = scores(g, inner);
     const extra = found && more(found);
@@ -126,7 +128,16 @@ function scores(g: Rewriting, name: string): Scores | undefined {
 function candidate(node: Node, op: string, parts: readonly Node[], more: readonly string[] = []): Candidate {
   const made = new Set(parts.flatMap(part => part.outputs));
   const inputs = [...new Set([...parts.flatMap(part => part.inputs), ...more])].filter(n => n !== '' && !made.has(n));
-  return { name: node.name, op, domain: 'candidate', version: node.version, inputs, outputs: node.outputs, attributes: {}, parts };
+  return {
+    name: node.name,
+    op,
+    domain: 'candidate',
+    version: node.version,
+    inputs,
+    outputs: node.outputs,
+    attributes: {},
+    parts,
+  };
 }
 
 /** softmax(scale · q·kᵀ + mask)·v */
@@ -141,7 +152,7 @@ export function attentionRule(node: Node, g: Rewriting): boolean {
   for (let name = node.inputs[0]; !softmax; ) {
     const found = g.sole(name, 'Softmax', 'Identity', 'Dropout', 'Reshape', 'Mul');
     // A third input of Dropout can say that the model is being trained.
-    if (!found || found.domain !== '' || (found.op === 'Dropout' && found.inputs[2])) return false;
+    if (found?.domain !== '' || (found.op === 'Dropout' && found.inputs[2])) return false;
     [name] = found.inputs;
     if (found.op === 'Softmax') softmax = found;
     else if (found.op === 'Mul') {
@@ -159,7 +170,9 @@ export function attentionRule(node: Node, g: Rewriting): boolean {
   const [queries, keys] = found.product.inputs;
   const fold = found.fold && g.producer(queries, 'Reshape');
   if (found.fold && !fold) return false;
-  const zero = g.constant('zero', { type: 'float32', dims: [], data: new Float32Array(1) });
+  const zero = found.masks.some(mask => mask.where)
+    ? g.constant('zero', { type: 'float32', dims: [], data: new Float32Array(1) })
+    : '';
   const parts = [...found.nodes, ...after, node];
   const made = candidate(node, 'Attention', parts, [zero, ...(fold?.inputs ?? [])]);
   const [q, k, v] = [fold ? fold.inputs[0] : queries, keys, node.inputs[1]].map(name => operand(g, name));
@@ -181,7 +194,7 @@ function transposed(node: Node, g: Rewriting): boolean {
   const base = g.nodes[g.position(node.inputs[0])] as Candidate | undefined;
   const { attention, parts } = base ?? {};
   if (!attention || attention.perm || attention.folds || g.uses(node.inputs[0]) !== 1) return false;
-  if (perm?.at(-1) !== perm!.length - 1) return false;
+  if (perm?.at(-1) !== (perm?.length ?? 0) - 1) return false;
   const made = { ...base, outputs: node.outputs, parts: [...parts!, node], attention: { ...attention, perm } };
   g.replace([base!, node], made as Candidate);
   return true;
@@ -196,18 +209,26 @@ export function rotaryRule(node: Node, g: Rewriting): boolean {
   if (products.length !== 4 || products.some(p => !p) || split?.outputs.length !== 2) return false;
   const axis = number(node, 'axis', 0);
   const [a, b] = split.outputs;
-  if (number(split, 'axis', 0) !== axis || g.uses(a) !== 2 || g.uses(b) !== 2) return false;
+  if (split.attributes.split || number(split, 'axis', 0) !== axis || g.uses(a) !== 2 || g.uses(b) !== 2) return false;
   const [ac, bs, ...rest] = products as Node[];
   const [c, s] = [other(ac, a), other(bs, b)];
   const is = (p: Node, x: string, y: string) => p.inputs.includes(x) && other(p, x) === y;
   const [bc, as] = is(rest[0], b, c) ? rest : [rest[1], rest[0]];
   if (!is(ac, a, c) || !is(bs, b, s) || !is(bc, b, c) || !is(as, a, s)) return false;
-  const parts = [split, ac, bs, bc, as, ...(sum as Node[]), node];
-  // Rows of heads: the table's rows go with the second axis before, with the third after the transpose.
-  const rows = g.sole(split.inputs[0], 'Transpose');
-  const swapped = String(rows && numbers(rows, 'perm')) === '0,2,1,3' ? rows! : undefined;
-  const x = swapped ? swapped.inputs[0] : split.inputs[0];
-  const made = candidate(node, 'Rotary', swapped ? [swapped, ...parts] : parts);
-  g.replace(made.parts, { ...made, attributes: { axis }, inputs: [x, c, s, ...(split.inputs[1] ? [split.inputs[1]] : [])] });
+  const parts = [split, ac, bs, bc, as, ...(sum as Node[])];
+  const swap = g.sole(split.inputs[0], 'Transpose');
+  const at = (name: string) => g.position(name);
+  if (!swap || String(numbers(swap, 'perm')) !== '0,2,1,3' || Math.max(at(c), at(s)) > at(swap.outputs[0])) {
+    const made = candidate(node, 'Rotary', [...parts, node]);
+    g.replace(made.parts, { ...made, rotary: [split.inputs[0], c, s], attributes: { axis, rows: -2 } } as Candidate);
+    return true;
+  }
+  // Rotated before the heads are brought to the front, so that attention can read what was rotated by strides.
+  const [y] = node.outputs;
+  const [inner, rotated] = [`${y} heads`, `${y} rows`];
+  const back = { ...swap, inputs: [inner], outputs: [rotated] };
+  const made = candidate(back, 'Rotary', [swap, ...parts, { ...node, outputs: [inner] }, back]);
+  g.replace([swap], { ...made, rotary: [swap.inputs[0], c, s], attributes: { axis, rows: 1 } } as Candidate);
+  g.replace([...parts, node], { ...swap, inputs: [rotated], outputs: [y] });
   return true;
 }

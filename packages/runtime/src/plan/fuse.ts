@@ -2,6 +2,7 @@
 import type { Graph, Node } from '../load/graph.ts';
 import { number, type Operators, operatorKey } from '../ops/operator.ts';
 import { sizeOf, type Value } from '../values.ts';
+import { attentionRule, rotaryRule } from './fuse-attention.ts';
 import { FUSED } from './fused.ts';
 import { type Optimized, Rewriting } from './program-graph.ts';
 import { isControl } from './reads.ts';
@@ -328,7 +329,7 @@ const layerNorm: Rule = (node, g) => {
 /** Longer idioms before those that are a part of them; epilogues last, which would hide the beginning of one. */
 const RULES: readonly (readonly Rule[])[] = [
   [batchNormalization, bias, gated, gelu, layerNorm],
-  [rmsNorm],
+  [rmsNorm, rotaryRule, attentionRule],
   [residual, clamp],
 ];
 

@@ -5,6 +5,7 @@ import { type Context, describe, type Operator, type Operators, operatorKey } fr
 import { type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { takeApart } from './fused.ts';
 import { isControl, reads } from './reads.ts';
+import { resolve } from './resolve-attention.ts';
 
 /** Constants with more elements than this and than their inputs are computed at run time instead of being kept. */
 const FOLD_LIMIT = 1 << 16;
@@ -76,6 +77,11 @@ export function infer(
   const visit = (node: Node): void => {
     if (!reads(node).every(name => infos.has(name))) {
       deferred.push(node);
+      return;
+    }
+    const resolved = resolve(node, infos);
+    if (resolved) {
+      resolved.forEach(visit);
       return;
     }
     const operator = operators[operatorKey(node)];

@@ -5,6 +5,7 @@ import { type Binary, binary, type Unary, unary } from '../kernels/elementwise.t
 import type { Build } from '../kernels/module.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
+import { attentionLowerings } from './attention.ts';
 import { chooser } from './choose.ts';
 import { FUSED } from './fused.ts';
 import type { Lower, Lowering, Lowerings } from './lowering.ts';
@@ -126,6 +127,7 @@ export async function createLowerings({
   const lowerings: Lowerings = {
     ...Object.fromEntries(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'].map(op => [op, same])),
     ...elementwise,
+    ...attentionLowerings,
     ...movementLowerings,
     ...statisticsLowerings,
     MaxPool: pooling('max'),

@@ -56,6 +56,8 @@ export function batchNormalization(l: Lowering): boolean {
   const epsilon = number(l.node, 'epsilon', 1e-5);
   const { dims } = l.inputs[0]!;
   const channels = dims[1] ?? 1;
+  // Version 7 also has statistics for every feature.
+  if (gamma.length !== channels) return false;
   const key = `${parameters.map(p => p!.key).join()} ${epsilon}`;
   const factors = gamma.map((g, c) => g / Math.sqrt(variance[c] + epsilon));
   const scale = l.emitter.constant(`${key} scale`, () => factors);
