@@ -1,9 +1,9 @@
 /** Measures what kernels cost on this machine, in a fraction of a second. */
 import type { Emitter } from '../plan/emitter.ts';
+import { amounts, type Product, type ProductKind, type Rate, type Rates, type Variant } from './cost.ts';
 import { gemm } from './dense.ts';
 import { convolution } from './dense-convolution.ts';
 import type { Kernels } from './module.ts';
-import { amounts, type Product, type ProductKind, type Rate, type Rates, type Variant } from './cost.ts';
 import type { Pattern } from './pattern.ts';
 import { type SparseWeights, sparseProduct, sparseTokens, sparseVector } from './sparse.ts';
 import { sparseConvolution } from './sparse-convolution.ts';

@@ -1,28 +1,7 @@
-import { beforeAll, describe, expect, it } from 'vitest';
-import { calibrate, isWide, type Region } from './calibrate.ts';
+import { describe, expect, it } from 'vitest';
 import { type Product, predict, type Rates } from './cost.ts';
-import { instantiate, type Kernels } from './module.ts';
 
 describe('cost model', () => {
-  let kernels: Kernels;
-  let rates: Rates;
-  let region: Region;
-  beforeAll(async () => {
-    const memory = new WebAssembly.Memory({ initial: 128, maximum: 65536 });
-    region = { memory, address: 65536, bytes: 6 << 20 };
-    kernels = await instantiate('relaxed', memory);
-    rates = await calibrate(kernels, region);
-  });
-
-  it('measures every kernel; rates survive JSON', () => {
-    expect(Object.keys(rates)).toHaveLength(13);
-    for (const rate of Object.values(rates)) {
-      expect(rate[0]).toBeGreaterThan(0);
-      expect(rate.every(part => part >= 0 && Number.isFinite(part))).toBe(true);
-    }
-    expect(JSON.parse(JSON.stringify(rates))).toEqual(rates);
-  });
-
   it('predicts from the work that a kernel does', () => {
     const fixed: Rates = {
       'pixels dense': [1, 0, 0],
@@ -42,10 +21,5 @@ describe('cost model', () => {
     const vector: Product = { ...product, kind: 'vector', uses: 1 };
     expect(predict(vector, { kind: 'nm', n: 2, m: 4 }, fixed)).toBeCloseTo((2 * 90 + 10) * 1e-6, 12);
     expect(predict(vector, { kind: 'nm', n: 1, m: 16 }, fixed)).toBeCloseTo((4 * 30 + 10) * 1e-6, 12);
-  });
-
-  it('finds no wide lanes where the engine is not asked for them, and needs memory', async () => {
-    expect(await isWide(kernels, region)).toBe(false);
-    await expect(calibrate(kernels, { ...region, bytes: 1000 })).rejects.toThrow('1000 bytes');
   });
 });

@@ -6,7 +6,7 @@ import { sigmoid } from './numeric.ts';
 import { number, type Operators } from './operator.ts';
 import { softplus, toBig } from './scalar.ts';
 
-export const activationOperators: Operators = {
+export const operators: Operators = {
   Softsign: floats(x => x / (1 + Math.abs(x))),
   Mish: floats(x => x * Math.tanh(softplus(x))),
   ThresholdedRelu: activation(node => {

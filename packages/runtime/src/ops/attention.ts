@@ -202,7 +202,7 @@ export function rotaryLayout(node: Node, dims: readonly number[], headsOf: (hidd
   return { heads, sequence, size, vectors: sizeOf(dims) / size, place };
 }
 
-export const attentionOperators: Operators = {
+export const operators: Operators = {
   Attention: {
     attributes: [
       'is_causal',

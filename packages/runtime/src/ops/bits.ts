@@ -40,7 +40,7 @@ const bitCast: Operator = {
   },
 };
 
-export const bitOperators: Operators = {
+export const operators: Operators = {
   BitwiseAnd: bitwise(and),
   BitwiseOr: bitwise(or),
   BitwiseXor: bitwise((x, y) => x ^ y),

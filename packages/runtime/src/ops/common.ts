@@ -10,10 +10,10 @@ import { gatherOperators } from './gather.ts';
 import { matmulOperators } from './matmul.ts';
 import { movementOperators } from './movement.ts';
 import { normalizeOperators } from './normalize.ts';
+import type { Operators } from './operator.ts';
 import { poolOperators } from './pool.ts';
 import { reduceOperators } from './reduce.ts';
 import { softmaxOperators } from './softmax.ts';
-import type { Operators } from './operator.ts';
 
 export const COMMON: Operators = {
   ...castOperators,

@@ -166,7 +166,7 @@ function lengthen(value: Value, length: number): Value {
   return { type: value.type, dims, data };
 }
 
-export const controlOperators: Operators = {
+export const operators: Operators = {
   If: {
     attributes: ['then_branch', 'else_branch'],
     dynamic: true,

@@ -77,7 +77,7 @@ function blocks(node: Node, inputs: Inputs<Info>) {
   return { window, image, channels: x[1] / taps, taps, dims: [x[0], x[1] / taps, ...image] };
 }
 
-export const convTransposeOperators: Operators = {
+export const operators: Operators = {
   ConvTranspose: {
     attributes: [...CONV, 'output_padding', 'output_shape'],
     infer(node, inputs) {

@@ -27,7 +27,7 @@ function sample(x: Floats, at: number, height: number, width: number, row: numbe
   return sum;
 }
 
-export const deformConvOperators: Operators = {
+export const operators: Operators = {
   DeformConv: {
     attributes: ['group', 'kernel_shape', 'strides', 'dilations', 'pads', 'offset_group'],
     infer: inferConv,

@@ -95,7 +95,7 @@ export function parseEinsum(node: Node, shapes: readonly (readonly number[])[]) 
   return { operands, output, sizes, dims: output.map(label => sizes.get(label)!) };
 }
 
-export const einsumOperators: Operators = {
+export const operators: Operators = {
   Einsum: {
     attributes: ['equation'],
     infer: (node, inputs) => [

@@ -36,7 +36,7 @@ function likelihood(node: Node, scores: Value, x: Floats, target: Value, weight:
   return pack(scores.type, [], Float64Array.of(reduction === 'mean' ? sum / total : sum));
 }
 
-export const lossOperators: Operators = {
+export const operators: Operators = {
   NegativeLogLikelihoodLoss: {
     attributes: ATTRIBUTES,
     infer: (node, inputs: Inputs<Info>) => [

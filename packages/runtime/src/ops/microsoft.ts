@@ -11,7 +11,7 @@ import { quantised } from './microsoft-quantised.ts';
 import { layerNorm, rmsNorm } from './normalize.ts';
 import { type Floats, floats, likeFirst, need, pack, sigmoid, transposed, workspace } from './numeric.ts';
 import { type Context, fail, type Inputs, number, numbers, type Operator, type Operators, text } from './operator.ts';
-import { quantiseOperators } from './quantise.ts';
+import { operators as quantiseOperators } from './quantise.ts';
 import { activation } from './recurrent.ts';
 import { gelu, geluTanh } from './scalar.ts';
 
@@ -248,7 +248,7 @@ const SIMPLIFIED: Operators = {
   'com.microsoft:SimplifiedLayerNormalization': simplified,
 };
 
-export const microsoftOperators: Operators = {
+export const operators: Operators = {
   ...Object.fromEntries(Object.entries(fused).map(([name, operator]) => [`com.microsoft:${name}`, operator])),
   ...SIMPLIFIED,
 };

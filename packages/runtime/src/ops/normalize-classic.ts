@@ -6,7 +6,7 @@ import { axisFrom } from './normalize.ts';
 import { axisOf, floats, likeFirst, need, pack, split, workspace } from './numeric.ts';
 import { number, numbers, type Operators } from './operator.ts';
 
-export const classicNormalizeOperators: Operators = {
+export const operators: Operators = {
   LRN: {
     attributes: ['alpha', 'beta', 'bias', 'size'],
     infer: likeFirst,

@@ -110,7 +110,7 @@ const dynamicQuantize: Operator = {
   },
 };
 
-export const quantiseOperators: Operators = {
+export const operators: Operators = {
   QuantizeLinear: quantize,
   DequantizeLinear: dequantize,
   DynamicQuantizeLinear: dynamicQuantize,

@@ -46,7 +46,7 @@ function centredConvolution(node: Node, inputs: Inputs, at: readonly number[], b
   return convolve(node, xs, x.dims, ws, w.dims, bias, length => new Float64Array(length));
 }
 
-export const quantisedProductOperators: Operators = {
+export const operators: Operators = {
   ConvInteger: {
     attributes: CONV,
     infer: (node, inputs) => [{ type: 'int32', dims: inferConv(node, inputs)[0].dims }],

@@ -136,7 +136,7 @@ const dropout: Operator = {
   },
 };
 
-export const randomOperators: Operators = {
+export const operators: Operators = {
   RandomNormal: random(NORMAL, ['mean', 'scale'], false),
   RandomNormalLike: random(NORMAL, ['mean', 'scale'], true),
   RandomUniform: random(UNIFORM, ['low', 'high'], false),

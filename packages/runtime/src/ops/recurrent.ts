@@ -165,7 +165,7 @@ const recurrent = (kind: Kind, more: readonly string[]): Operator => ({
   run: (node, inputs) => unroll(kind, node, inputs),
 });
 
-export const recurrentOperators: Operators = {
+export const operators: Operators = {
   RNN: recurrent(
     {
       gates: 1,

@@ -28,7 +28,7 @@ function corners(y: number, x: number, height: number, width: number): { at: num
   };
 }
 
-export const regionOperators: Operators = {
+export const operators: Operators = {
   MaxRoiPool: {
     attributes: ['pooled_shape', 'spatial_scale'],
     infer: (node, inputs) => [

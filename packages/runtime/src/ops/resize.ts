@@ -232,7 +232,7 @@ const infer = (node: Node, inputs: Inputs<Info>): Info[] => [
   { type: need(node, inputs, 0).type, dims: plan(node, inputs).map(axis => axis.size) },
 ];
 
-export const resizeOperators: Operators = {
+export const operators: Operators = {
   Resize: {
     attributes: [
       'mode',

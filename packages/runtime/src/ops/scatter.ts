@@ -173,7 +173,7 @@ const tensorScatter: Operator = {
   },
 };
 
-export const scatterOperators: Operators = {
+export const operators: Operators = {
   GatherElements: gatherElements,
   GatherND: gatherND,
   Scatter: scatterElements,

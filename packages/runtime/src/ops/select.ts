@@ -127,7 +127,7 @@ const unique: Operator = {
   },
 };
 
-export const selectOperators: Operators = {
+export const operators: Operators = {
   OneHot: oneHot,
   NonZero: nonZero,
   Compress: compress,

@@ -226,7 +226,7 @@ const sameType = (node: Node, inputs: Inputs<Info>, dims: readonly number[]): In
   { type: need(node, inputs, 0).type, dims },
 ];
 
-export const signalOperators: Operators = {
+export const operators: Operators = {
   DFT: {
     attributes: ['axis', 'inverse', 'onesided'],
     shapeInputs: [1, 2],

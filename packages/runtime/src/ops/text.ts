@@ -156,7 +156,7 @@ const tfIdf: Operator = {
   },
 };
 
-export const textOperators: Operators = {
+export const operators: Operators = {
   StringConcat: stringConcat,
   StringNormalizer: stringNormalizer,
   StringSplit: stringSplit,

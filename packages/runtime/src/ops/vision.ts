@@ -181,7 +181,7 @@ function centred(node: Node, inputs: Inputs<Info>): number[] {
   return dims;
 }
 
-export const visionOperators: Operators = {
+export const operators: Operators = {
   GridSample: {
     attributes: ['align_corners', 'mode', 'padding_mode'],
     infer: (node, inputs) => [{ type: need(node, inputs, 0).type, dims: gridDims(node, inputs) }],

@@ -11,6 +11,7 @@ import { FUSED } from './fused.ts';
 import type { Lower, Lowering, Lowerings } from './lowering.ts';
 import { movementLowerings } from './movement.ts';
 import { conv, linear, transposedConv } from './products.ts';
+import { recurrent } from './recurrent.ts';
 import { batchNormalization, pooling } from './spatial.ts';
 import { statisticsLowerings } from './statistics.ts';
 import type { Tuning } from './tuning.ts';
@@ -135,6 +136,8 @@ export async function createLowerings({
     BatchNormalization: batchNormalization,
     ConvTranspose: transposedConv,
     Conv: conv(products),
+    LSTM: recurrent(products),
+    GRU: recurrent(products),
     [`${FUSED}:Conv`]: conv(products),
     MatMul: linear(products),
     Gemm: linear(products),

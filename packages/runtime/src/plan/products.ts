@@ -38,7 +38,7 @@ const DENSE = 0.75;
 const INSPECTED = new WeakMap<Float32Array, Sparsity>();
 
 /** Density and patterns; only the density where the weights are dense. */
-function inspect(matrix: Weights): Sparsity {
+export function inspect(matrix: Weights): Sparsity {
   const known = INSPECTED.get(matrix.weight);
   if (known) return known;
   const count = nonzeros(matrix.weight);

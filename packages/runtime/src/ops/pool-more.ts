@@ -1,11 +1,15 @@
-/** MaxUnpool: maxima put back where MaxPool found them. */
+/** Poolings that few networks use: by p-norm, and MaxUnpool, which puts maxima back where MaxPool found them. */
 import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf } from '../values.ts';
 import { contents } from './access.ts';
-import { floats, need, pack, workspace } from './numeric.ts';
-import { fail, type Inputs, type Operators } from './operator.ts';
+import { type Floats, floats, need, pack, workspace } from './numeric.ts';
+import { fail, type Inputs, number, type Operators } from './operator.ts';
+import { global, inferPool, POOL, pool } from './pool.ts';
 import { perAxis } from './window.ts';
+
+/** |x|ᵖ with the two common exponents spared a call of pow. */
+const power = (x: number, p: number): number => (p === 2 ? x * x : p === 1 ? Math.abs(x) : Math.abs(x) ** p);
 
 /** Shape of MaxUnpool's output before and after `output_shape` enlarges it. */
 function unpooled(node: Node, inputs: Inputs<Info>): { natural: number[]; dims: number[] } {
@@ -23,7 +27,28 @@ function unpooled(node: Node, inputs: Inputs<Info>): { natural: number[]; dims: 
   return { natural, dims: given };
 }
 
-export const unpoolOperators: Operators = {
+export const operators: Operators = {
+  LpPool: {
+    attributes: [...POOL, 'p'],
+    infer: inferPool,
+    run(node, inputs) {
+      const p = number(node, 'p', 2);
+      const sum = (xs: Floats, y: Floats, stride: number) => (to: number, from: number, count: number) => {
+        for (let i = 0, at = from; i < count; i++, at += stride) y[to + i] += power(xs[at], p);
+      };
+      return [
+        pool(node, need(node, inputs, 0), 0, sum, y => {
+          for (let i = 0; i < y.length; i++) y[i] **= 1 / p;
+        }),
+      ];
+    },
+  },
+  GlobalLpPool: global(['p'], (node, xs, from, to) => {
+    const p = number(node, 'p', 2);
+    let sum = 0;
+    for (let i = from; i < to; i++) sum += power(xs[i], p);
+    return sum ** (1 / p);
+  }),
   MaxUnpool: {
     attributes: ['kernel_shape', 'strides', 'pads'],
     shapeInputs: [2],

@@ -1,9 +1,9 @@
-/** Order along an axis: ArgMax, ArgMin, TopK. */
+/** Along one axis: ArgMax and ArgMin, TopK, running sums and products. */
 import './common.ts';
 import type { Node } from '../load/graph.ts';
 import { arrayOf, type Info, type NumericArray, sizeOf } from '../values.ts';
-import { contents } from './access.ts';
-import { widen } from './half.ts';
+import { contents, isBig } from './access.ts';
+import { narrow, room, widen } from './half.ts';
 import { axisOf, need, split } from './numeric.ts';
 import { fail, type Inputs, number, type Operator, type Operators } from './operator.ts';
 
@@ -101,8 +101,40 @@ const topK: Operator = {
   },
 };
 
-export const orderOperators: Operators = {
+// Bodies serve numbers and BigInts alike and are typed by the former.
+type Step = (sum: number, x: number) => number;
+
+const cumulative = (start: number, step: Step, int32: Step = step): Operator => ({
+  attributes: ['exclusive', 'reverse'],
+  infer: (node, inputs) => [{ type: need(node, inputs, 0).type, dims: need(node, inputs, 0).dims }],
+  run(node, inputs) {
+    const value = need(node, inputs, 0);
+    const { type, dims } = value;
+    if (type === 'string') return fail(node, 'does not take strings');
+    const [axis] = contents(node, inputs, 1) ?? fail(node, 'input 1 (axis) is missing');
+    const [outer, length, inner] = split(dims, axisOf(node, axis, dims.length));
+    const [exclusive, reverse] = [number(node, 'exclusive', 0), number(node, 'reverse', 0)];
+    const x = widen(value) as Float64Array;
+    const out = room(type, x.length) as Float64Array;
+    const next = type.endsWith('int32') ? int32 : step;
+    const stride = reverse ? -inner : inner;
+    for (let k = 0; k < outer * inner; k++) {
+      let at = Math.floor(k / inner) * length * inner + (k % inner) + (reverse ? (length - 1) * inner : 0);
+      let sum = (isBig(type) ? BigInt(start) : start) as number;
+      for (let i = 0; i < length; i++, at += stride) {
+        const total = next(sum, x[at]);
+        out[at] = exclusive ? sum : total;
+        sum = total;
+      }
+    }
+    return [narrow(type, dims, out)];
+  },
+});
+
+export const operators: Operators = {
   ArgMax: argExtreme(1),
   ArgMin: argExtreme(-1),
   TopK: topK,
+  CumSum: cumulative(0, (sum, x) => sum + x),
+  CumProd: cumulative(1, (product, x) => product * x, Math.imul),
 };
