@@ -35,7 +35,8 @@ const note = (line: string): void => void process.stderr.write(`${line}\n`);
 const engines: Record<Exclude<Name, 'nodeFloat'>, Engine> = {
   own: own({ threads: 1 }),
   dense: own({ threads: 1, kernels: 'dense' }),
-  all: own({ threads: cores }),
+  // By default: all threads, but one for the smallest models.
+  all: own({}),
   node: onnxNode(1),
   nodeAll: onnxNode(cores),
   web: await onnxWeb(),

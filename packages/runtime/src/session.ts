@@ -8,6 +8,7 @@ import { loadOperators, operatorsOf } from './ops/index.ts';
 import { checkOperators, interpret } from './ops/interpret.ts';
 import type { Operators } from './ops/operator.ts';
 import { hasSparseWeights } from './plan/choose.ts';
+import { loadExtensions } from './plan/extensions.ts';
 import { fuse } from './plan/fuse.ts';
 import { fusedOperators } from './plan/fused.ts';
 import { createLowerings, type KernelChoice } from './plan/lowerings.ts';
@@ -34,7 +35,7 @@ type Ignored =
 export interface SessionOptions extends Readonly<Partial<Record<Ignored, unknown>>> {
   /**
    * Threads, this one included. Default: the machine's processors, at most 4, where memory can be shared (Node, and pages
-   * that are cross-origin isolated); else 1. `intraOpNumThreads` means the same.
+   * that are cross-origin isolated), except for models so small that one is faster; else 1. `intraOpNumThreads` means the same.
    */
   readonly threads?: number;
   readonly intraOpNumThreads?: number;
@@ -118,7 +119,12 @@ function checked({ threads, intraOpNumThreads, kernels = 'auto', build }: Sessio
     `threads: ${count}, but this page is not cross-origin isolated; use 1, or serve it with COOP and COEP headers`,
   );
   const best = build ?? (supports('relaxed') ? 'relaxed' : supports('simd') ? 'simd' : 'plain');
-  return { threads: count, kernels, build: kernels === 'plain' ? kernels : best } as const;
+  return {
+    threads: count,
+    adaptive: (threads ?? intraOpNumThreads) === undefined,
+    kernels,
+    build: kernels === 'plain' ? kernels : best,
+  } as const;
 }
 
 /** Kernels, threads and fused graph of a session. What has been started is stopped if anything fails. */
@@ -127,7 +133,12 @@ async function createRunner(
   operators: Operators,
   build: Build,
   threads: number,
-  { kernels, backend, wide }: { kernels: KernelChoice; backend: 'wasm' | 'webgpu'; wide: boolean },
+  {
+    kernels,
+    backend,
+    wide,
+    adaptive,
+  }: { kernels: KernelChoice; backend: 'wasm' | 'webgpu'; wide: boolean; adaptive: boolean },
 ): Promise<Runner> {
   const joined = wide && (await revectorize());
   const memory = new Memory(threads > 1);
@@ -139,12 +150,17 @@ async function createRunner(
   );
   let runner: Runner | undefined;
   try {
-    const all = { ...operators, ...fusedOperators(operators) };
-    const fused = fuse(graph, all);
+    const extensions = await loadExtensions(operatorsOf(graph));
+    const all = Object.assign({}, operators, fusedOperators(operators), ...extensions.map(e => e.operators));
+    const fused = fuse(
+      graph,
+      all,
+      extensions.flatMap(e => e.rules ?? []),
+    );
     const sparse = (kernels === 'auto' || joined) && hasSparseWeights(fused.constants.values());
     const tuning = sparse ? await (await import('./plan/tuning.ts')).tune(build, joined) : undefined;
-    const { lowerings, release } = await createLowerings({ kernels, build, backend, tuning });
-    const machine = { memory, threads: pool, operators: all, lowerings, constants: new Map(), release };
+    const { lowerings, release } = await createLowerings({ kernels, build, backend, tuning, extensions });
+    const machine = { memory, threads: pool, adaptive, operators: all, lowerings, constants: new Map(), release };
     const { inputs, outputs } = graph;
     const fixed = inputs.every(isFixed);
     runner = new Runner(machine, { ...fused, outputs: outputs.map(o => o.name), fixed });
@@ -212,7 +228,7 @@ export class InferenceSession {
   ): Promise<InferenceSession> {
     const part = typeof first === 'number';
     const options = part ? last : first;
-    const { threads, build, kernels } = checked(options);
+    const { threads, adaptive, build, kernels } = checked(options);
     const external = options.externalData as ExternalFiles | undefined;
     const model = await readModel(
       (part ? new Uint8Array(source as ArrayBuffer, first, length) : source) as Uint8Array,
@@ -233,6 +249,7 @@ export class InferenceSession {
       kernels,
       backend: options.backend ?? 'wasm',
       wide: options.revectorize ?? false,
+      adaptive,
     });
     return new InferenceSession(graph, build, runner, profile);
   }

@@ -171,14 +171,17 @@ export class Threads {
     return made;
   }
 
-  /** Makes calls runnable; with several threads they are also written to memory, until the program is forgotten. */
-  prepare(calls: readonly Call[]): Program {
+  /**
+   * Makes calls runnable on all threads or on this one alone. For several threads they are also written to memory, until
+   * the program is forgotten.
+   */
+  prepare(calls: readonly Call[], threads = this.count): Program {
     const prepared = calls.map(({ kernel, args }) => {
       const run = this.#kernels[kernel];
       if (!run) throw new Error(`kernels: there is no ${kernel}`);
-      return { kernel, run, args: [...args, 0, this.count] };
+      return { kernel, run, args: [...args, 0, threads] };
     });
-    if (this.count === 1 || calls.length === 0) return { calls: prepared, address: 0, words: 0, id: 0 };
+    if (threads === 1 || calls.length === 0) return { calls: prepared, address: 0, words: 0, id: 0 };
     const words = calls.flatMap(({ kernel, args }) => [this.#names.get(kernel)!, args.length, ...args]);
     const address = this.#memory.put(Float64Array.from(words));
     return { calls: prepared, address, words: words.length, id: ++this.#programs };
@@ -190,7 +193,7 @@ export class Threads {
   }
 
   /**
-   * Runs a program on all threads. `timed` is called with each call's index and milliseconds.
+   * Runs a program on its threads. `timed` is called with each call's index and milliseconds.
    *
    * @throws when a kernel fails on any thread; the program has then been run to its end all the same
    */
@@ -198,7 +201,7 @@ export class Threads {
     const { calls } = program;
     if (calls.length === 0) return;
     check(!this.#lost, 'run: a worker thread has ended; create the session anew');
-    const several = this.count > 1;
+    const several = program.address !== 0;
     if (several) this.#signal(program);
     let error: unknown;
     for (let i = 0; i < calls.length; i++) {

@@ -95,7 +95,7 @@ export async function runCase(path: string, backend: SessionOptions): Promise<Ca
   let session: InferenceSession | undefined;
   try {
     const bytes = readFileSync(path.endsWith('.onnx') ? path : join(path, 'model.onnx'));
-    const { graph } = parseModel(bytes);
+    const { graph } = await parseModel(bytes);
     used = [...operatorsOf(graph)];
     session = await InferenceSession.create(bytes, backend);
     for (const [given, outputs] of dataSets(path, graph)) {

@@ -1,16 +1,6 @@
 /** What holds for every graph that is handed on: each value is defined once, and before it is used. */
 import { FormatError } from '../errors.ts';
-import type { Attribute, Graph, Node } from './graph.ts';
-import { describeNode } from './parse.ts';
-
-/** Graphs within graphs: no deeper than this. */
-const MAX_DEPTH = 32;
-
-/** The depth of a graph's nested graphs; fails beyond what any recursion here should meet. */
-export function deeper(depth: number): number {
-  if (depth >= MAX_DEPTH) throw new FormatError(`graphs are nested more than ${MAX_DEPTH} deep`);
-  return depth + 1;
-}
+import { type Attribute, deeper, describeNode, type Graph, type Node } from './graph.ts';
 
 /** Whether a value of the surrounding graphs has this name. */
 type Outer = (name: string) => boolean;

@@ -1,10 +1,13 @@
 /** Functions that a model defines: every call is replaced by the function's nodes. */
 import { FormatError } from '../errors.ts';
-import { deeper } from './check.ts';
-import type { Attribute, Graph, Node } from './graph.ts';
-import { describeNode, type ParsedNode } from './parse.ts';
+import { type Attribute, deeper, describeNode, type Graph, type Node } from './graph.ts';
+import type { ParsedNode } from './parse.ts';
 
 export interface FunctionDefinition {
+  readonly op: string;
+  readonly domain: string;
+  readonly overload: string;
+  /** How errors name it. */
   readonly name: string;
   readonly opsets: ReadonlyMap<string, number>;
   readonly inputs: readonly string[];
@@ -15,10 +18,9 @@ export interface FunctionDefinition {
   readonly nodes: readonly ParsedNode[];
 }
 
-export type Functions = ReadonlyMap<string, FunctionDefinition>;
-
 /** What identifies a function, and a call of it. */
-export const functionKey = (domain: string, op: string, overload = ''): string => `${domain}:${op}:${overload}`;
+const keyOf = ({ domain, op, overload = '' }: Pick<ParsedNode, 'domain' | 'op' | 'overload'>): string =>
+  `${domain}:${op}:${overload}`;
 
 /** Functions that call others that call others … : no deeper than this. */
 const MAX_DEPTH = 64;
@@ -39,8 +41,13 @@ interface Scope {
   readonly depth: number;
 }
 
-/** The graph without calls of `functions`, nested graphs included. Inner values get names of their own. */
-export function inlineFunctions(graph: Graph, functions: Functions): Graph {
+/** The graph without calls of the functions, nested graphs included. Inner values get names of their own. */
+export function inlineFunctions(graph: Graph, definitions: readonly FunctionDefinition[]): Graph {
+  const functions = new Map(definitions.map(definition => [keyOf(definition), definition]));
+  for (const definition of definitions) {
+    if (functions.get(keyOf(definition)) !== definition)
+      throw new FormatError(`the function ${definition.name} is defined twice`);
+  }
   let calls = 0;
   let size = 0;
   /** What each copied graph added to `size`: an attribute that is handed on adds it again. */
@@ -93,7 +100,7 @@ export function inlineFunctions(graph: Graph, functions: Functions): Graph {
       const inputs = node.inputs.map(scope.rename);
       const outputs = node.outputs.map(scope.rename);
       const copy: Node = { name, op, domain, version, inputs, outputs, attributes };
-      const key = functionKey(domain, op, node.overload);
+      const key = keyOf(node);
       const definition = functions.get(key);
       if (definition) expandCall(copy, definition, { ...scope, calls: [...scope.calls, key] }, target);
       else target.push(copy);

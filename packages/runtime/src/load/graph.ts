@@ -1,4 +1,5 @@
 /** A model as read from its file: plain data, no behaviour. */
+import { FormatError } from '../errors.ts';
 import type { DataType, Value } from '../values.ts';
 
 /** Attribute values. INT64 becomes a number (limits such as 2⁶³−1 round to a float64 of the same meaning). */
@@ -50,4 +51,16 @@ export interface Model {
   readonly graph: Graph;
 }
 
+/** `Conv_3 (Conv)`: how errors name a node. */
+export const describeNode = ({ name, op }: { readonly name: string; readonly op: string }): string => `${name} (${op})`;
+
 export const isSparse = (value: Value | SparseValue): value is SparseValue => 'indices' in value;
+
+/** Graphs within graphs: no deeper than this. */
+const MAX_DEPTH = 32;
+
+/** The depth of a graph's nested graphs; fails beyond what any recursion here should meet. */
+export function deeper(depth: number): number {
+  if (depth >= MAX_DEPTH) throw new FormatError(`graphs are nested more than ${MAX_DEPTH} deep`);
+  return depth + 1;
+}

@@ -1,7 +1,7 @@
 /** The bytes of an ONNX file → Model. */
 import { FormatError, UnsupportedError } from '../errors.ts';
 import { checkGraph } from './check.ts';
-import { type FunctionDefinition, functionKey, inlineFunctions } from './functions.ts';
+import type { FunctionDefinition } from './functions.ts';
 import type { Attribute, Graph, Model } from './graph.ts';
 import { type Context, domainOf, MAX_MESSAGES, parseAttribute, parseGraph, parseNode } from './parse.ts';
 import { type Place, Reader } from './protobuf.ts';
@@ -20,7 +20,7 @@ export type ParseOptions = TensorOptions;
  * alignment allows it, so that these must not change afterwards. Throws a FormatError if the file is malformed, an
  * UnsupportedError if it is legal ONNX that this runtime does not have; both name the node or value.
  */
-export function parseModel(bytes: Uint8Array, options: ParseOptions = {}): Model {
+export async function parseModel(bytes: Uint8Array, options: ParseOptions = {}): Promise<Model> {
   recognise(bytes);
   const reader = new Reader(bytes);
   const opsets = new Map<string, number>();
@@ -51,18 +51,13 @@ export function parseModel(bytes: Uint8Array, options: ParseOptions = {}): Model
     owned: options.owned,
     budget: { messages: MAX_MESSAGES },
   };
-  const functions = new Map<string, FunctionDefinition>();
-  for (const place of functionPlaces) {
-    const [key, definition] = parseFunction(context, place);
-    if (functions.has(key)) throw new FormatError(`the function ${definition.name} is defined twice`);
-    functions.set(key, definition);
-  }
-  const graph = parseGraph(context, graphPlace);
+  const functions = functionPlaces.map(place => parseFunction(context, place));
+  let graph = parseGraph(context, graphPlace);
   for (const { name, type } of graph.inputs) {
     if (type === undefined) throw new FormatError(`input '${name}': has no element type`);
   }
-  const whole = checkGraph(functions.size === 0 ? graph : inlineFunctions(graph, functions));
-  return { irVersion, producer, opsets, graph: withoutDefaults(whole) };
+  if (functions.length > 0) graph = (await import('./functions.ts')).inlineFunctions(graph, functions);
+  return { irVersion, producer, opsets, graph: withoutDefaults(checkGraph(graph)) };
 }
 
 /** An input with an initializer is a constant: this runtime takes no other value for it. */
@@ -104,7 +99,7 @@ function importOpset(reader: Reader, opsets: Map<string, number>, owner: string)
   opsets.set(domain, version);
 }
 
-function parseFunction(outer: Context, place: Place): [key: string, FunctionDefinition] {
+function parseFunction(outer: Context, place: Place): FunctionDefinition {
   const { reader } = outer;
   const opsets = new Map<string, number>();
   const inputs: string[] = [];
@@ -138,5 +133,5 @@ function parseFunction(outer: Context, place: Place): [key: string, FunctionDefi
     attributes.add(key);
   }
   const nodes = nodePlaces.map((at, i) => parseNode(context, at, i, `${where}: `));
-  return [functionKey(domain, op, overload), { name, opsets, inputs, outputs, attributes, defaults, nodes }];
+  return { op, domain, overload, name, opsets, inputs, outputs, attributes, defaults, nodes };
 }

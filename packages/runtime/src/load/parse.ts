@@ -34,8 +34,6 @@ function spend({ budget, reader }: Context): void {
 /** The standard domain has two names. */
 export const domainOf = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
 
-export const describeNode = ({ name, op }: Node): string => `${name} (${op})`;
-
 /** The graph at a place. `where` is empty for the model's own, and otherwise names the owner in errors. */
 export function parseGraph(context: Context, place: Place, where = ''): Graph {
   const { reader } = context;

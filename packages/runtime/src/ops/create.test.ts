@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { elements, i64, iota, result, run, scalar, value } from '../../test/tables.ts';
+import { elements, i64, result, run, scalar, value } from '../../test/tables.ts';
 
 describe('Constant', () => {
   it.each<[string, Record<string, number | number[] | string | string[]>, unknown]>([
@@ -29,11 +29,6 @@ it('ConstantOfShape fills with zeros of float32, or a value of any type', () => 
   expect(result('ConstantOfShape', [i64([])], { attributes: { value: value('bool', [1]) } })).toEqual([[], [1]]);
   expect(elements('ConstantOfShape', [i64([2])], { attributes: { value: i64([-4]) } })).toEqual([-4n, -4n]);
   expect(() => run('ConstantOfShape', [i64([-1])])).toThrow('shape [-1] is negative');
-});
-
-it('EyeLike puts ones on a diagonal', () => {
-  expect(elements('EyeLike', [iota(2, 3)], { attributes: { k: 1 } })).toEqual([0, 1, 0, 0, 0, 1]);
-  expect(elements('EyeLike', [iota(2, 3)], { attributes: { k: -1, dtype: 7 } })).toEqual([0n, 0n, 0n, 1n, 0n, 0n]);
 });
 
 it('Range counts like a loop, of any type', () => {

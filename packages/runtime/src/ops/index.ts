@@ -4,9 +4,7 @@ import { COMMON } from './common.ts';
 import { subgraphsOf } from './interpret.ts';
 import { type Operators, operatorKey } from './operator.ts';
 
-/**
- * Families that fewer models need, by the operators in them; `com.microsoft:` stands for all of that domain.
- */
+/** Families that fewer models need, by the operators in them; `com.microsoft:` stands for all of that domain. */
 const RARE: readonly (readonly [operators: string, load: () => Promise<{ operators: Operators }>])[] = [
   ['Softsign Mish ThresholdedRelu Celu Selu Swish Shrink', () => import('./activations.ts')],
   ['ArgMax ArgMin TopK CumSum CumProd', () => import('./along-axis.ts')],
@@ -20,6 +18,7 @@ const RARE: readonly (readonly [operators: string, load: () => Promise<{ operato
   ['Det EyeLike Trilu', () => import('./matrices.ts')],
   ['com.microsoft: SimplifiedLayerNormalization', () => import('./microsoft.ts')],
   ['LRN LpNormalization MeanVarianceNormalization', () => import('./normalize-classic.ts')],
+  ['InstanceNormalization GroupNormalization', () => import('./normalize-group.ts')],
   ['LpPool GlobalLpPool MaxUnpool', () => import('./pool-more.ts')],
   ['QuantizeLinear DequantizeLinear DynamicQuantizeLinear', () => import('./quantise.ts')],
   ['ConvInteger QLinearConv MatMulInteger QLinearMatMul', () => import('./quantised-products.ts')],

@@ -245,25 +245,6 @@ describe('repeating', () => {
   });
 });
 
-describe('blocks', () => {
-  it('DepthToSpace undoes SpaceToDepth', () => {
-    const x = iota(2, 3, 4, 6);
-    const attributes = { blocksize: 2 };
-    const [deep] = run('SpaceToDepth', [x], { attributes });
-    expect(deep.dims).toEqual([2, 12, 2, 3]);
-    expect(run('DepthToSpace', [deep], { attributes })).toEqual([x]);
-  });
-
-  it('CRD keeps the channels outermost', () => {
-    const settings = { attributes: { blocksize: 2, mode: 'CRD' } };
-    expect(elements('DepthToSpace', [iota(1, 8, 1, 1)], settings)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-    expect(elements('DepthToSpace', [iota(1, 8, 1, 1)], { attributes: { blocksize: 2 } })).toEqual([
-      0, 2, 4, 6, 1, 3, 5, 7,
-    ]);
-    expect(() => run('DepthToSpace', [iota(1, 3, 1, 1)], settings)).toThrow('blocks of 2 do not divide');
-  });
-});
-
 describe('Pad', () => {
   const pad = (x: Value, pads: number[], mode: string, fill?: Value, axes?: number[]) =>
     result('Pad', [x, i64(pads), fill, axes && i64(axes)], { attributes: { mode } });
@@ -300,28 +281,5 @@ describe('Pad', () => {
     expect(() => pad(iota(3), [1], 'constant')).toThrow('pads [1] do not fit 1 axes of [3]');
     expect(() => pad(f32([]), [1, 0], 'edge')).toThrow('cannot pad an empty axis by mode edge');
     expect(() => pad(iota(3), [1, 1], 'mirror')).toThrow('unknown mode mirror');
-  });
-});
-
-describe('parts of planes', () => {
-  it('ReverseSequence reverses the first elements of each sequence', () => {
-    const attributes = { time_axis: 0, batch_axis: 1 };
-    expect(elements('ReverseSequence', [iota(3, 2), i64([2, 3])], { attributes })).toEqual([2, 5, 0, 3, 4, 1]);
-    const other = { time_axis: 1, batch_axis: 0 };
-    expect(elements('ReverseSequence', [iota(2, 3), i64([1, 0])], { attributes: other })).toEqual([0, 1, 2, 3, 4, 5]);
-    expect(() => run('ReverseSequence', [iota(2, 1), i64([3])], { attributes })).toThrow('length 3 is outside 0 … 2');
-  });
-
-  it('Trilu keeps a triangle, moved by k', () => {
-    const trilu = (upper: number, k: number) =>
-      elements('Trilu', [f32([1, 2, 3, 4, 5, 6], [2, 3]), scalar('int64', k)], { attributes: { upper } });
-    expect(trilu(1, 0)).toEqual([1, 2, 3, 0, 5, 6]);
-    expect(trilu(0, 0)).toEqual([1, 0, 0, 4, 5, 0]);
-    expect(trilu(1, 2)).toEqual([0, 0, 3, 0, 0, 0]);
-    expect(trilu(0, -1)).toEqual([0, 0, 0, 4, 0, 0]);
-    expect(trilu(1, -9)).toEqual([1, 2, 3, 4, 5, 6]);
-    expect(trilu(0, -9)).toEqual([0, 0, 0, 0, 0, 0]);
-    expect(elements('Trilu', [f32([], [2, 0, 3])])).toEqual([]);
-    expect(elements('Trilu', [i64([1, 2, 3, 4, 5, 6, 7, 8], [2, 2, 2])])).toEqual([1n, 2n, 0n, 4n, 5n, 6n, 0n, 8n]);
   });
 });

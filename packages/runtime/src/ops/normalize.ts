@@ -2,10 +2,10 @@
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { expandedStrides, offsetsOf } from './broadcast.ts';
-import { axisOf, type Floats, floats, likeFirst, need, pack, split, workspace } from './numeric.ts';
-import { fail, type Inputs, number, type Operator, type Operators } from './operator.ts';
+import { axisOf, type Floats, floats, likeFirst, need, pack, workspace } from './numeric.ts';
+import { type Inputs, number, type Operator, type Operators } from './operator.ts';
 
-const EPSILON = 1e-5;
+export const EPSILON = 1e-5;
 
 /** Mean and variance (population) of `length` contiguous elements. */
 export function moments(x: Floats, at: number, length: number): [mean: number, variance: number] {
@@ -74,29 +74,6 @@ export function rmsNorm(x: Value, axis: number, scale: Value, epsilon: number) {
 export const axisFrom = (node: Node, dims: readonly number[]): number =>
   axisOf(node, number(node, 'axis', -1), dims.length);
 
-/** Channels of a [N, C, …] input in equal groups, each normalised over itself and all its places. */
-function groupNorm(node: Node, x: Value, groups: number, scale: Floats, shift: Floats): Value {
-  const [batch, channels, places] = split(x.dims, 1);
-  if (channels % groups !== 0) fail(node, `${channels} channels do not divide into ${groups} groups`);
-  const epsilon = number(node, 'epsilon', EPSILON);
-  const xs = floats(x);
-  const y = workspace(x.type, xs.length);
-  const length = (channels / groups) * places;
-  for (let g = 0; g < batch * groups; g++) {
-    const [mean, variance] = moments(xs, g * length, length);
-    const inverse = 1 / Math.sqrt(variance + epsilon);
-    for (let i = 0; i < length; i += places) {
-      const channel = Math.floor((g % groups) * (length / places) + i / places);
-      // One parameter a channel, or one a group.
-      const own = Math.floor((channel * scale.length) / channels);
-      const gain = inverse * scale[own];
-      const start = g * length + i;
-      for (let p = start; p < start + places; p++) y[p] = (xs[p] - mean) * gain + shift[own];
-    }
-  }
-  return pack(x.type, x.dims, y);
-}
-
 /** Per-channel mean and population variance of a [N, C, …] input. */
 function channelMoments(x: Floats, batch: number, channels: number, places: number): [Floats, Floats] {
   const mean = new Float64Array(channels);
@@ -157,22 +134,6 @@ const BatchNormalization: Operator = {
 
 export const normalizeOperators: Operators = {
   BatchNormalization,
-  InstanceNormalization: {
-    attributes: ['epsilon', 'consumed_inputs'],
-    infer: likeFirst,
-    run(node, inputs) {
-      const x = need(node, inputs, 0);
-      return [groupNorm(node, x, x.dims[1], floats(need(node, inputs, 1)), floats(need(node, inputs, 2)))];
-    },
-  },
-  GroupNormalization: {
-    attributes: ['epsilon', 'num_groups', 'stash_type'],
-    infer: likeFirst,
-    run(node, inputs) {
-      const [scale, shift] = [1, 2].map(i => floats(need(node, inputs, i)));
-      return [groupNorm(node, need(node, inputs, 0), number(node, 'num_groups', 1), scale, shift)];
-    },
-  },
   LayerNormalization: {
     attributes: ['axis', 'epsilon', 'stash_type'],
     infer(node, inputs) {

@@ -1,7 +1,7 @@
 /** What an operator is to the runtime: its attributes, its shape rule and its plain implementation, in one place. */
 
 import { RuntimeError } from '../errors.ts';
-import type { Attribute, Graph, Node } from '../load/graph.ts';
+import { type Attribute, describeNode as describe, type Graph, type Node } from '../load/graph.ts';
 import type { Info, Value } from '../values.ts';
 
 /** An input of a node; undefined when an optional input is omitted. */
@@ -35,8 +35,7 @@ export type Operators = Readonly<Record<string, Operator>>;
 /** Registry key of a node. */
 export const operatorKey = (node: Node): string => (node.domain === '' ? node.op : `${node.domain}:${node.op}`);
 
-/** `Conv_3 (Conv)`: how errors name a node. */
-export const describe = (node: Node): string => `${node.name} (${node.op})`;
+export { describe };
 
 /** Fails with a message that names the node. */
 export function fail(node: Node, message: string): never {

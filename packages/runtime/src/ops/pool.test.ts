@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { distance, f32, i64, numbers, random, run, value } from '../../test/operators.ts';
+import { distance, f32, numbers, random, run, value } from '../../test/operators.ts';
 import type { Attribute } from '../load/graph.ts';
 
 const line = f32([1, 1, 5], [1, 5, 2, 4, 3]);
@@ -18,8 +18,6 @@ describe('poolings of a line', () => {
     // What lies beyond the padding never counts.
     ['AveragePool', { strides: [2], ceil_mode: 1, count_include_pad: 1 }, [3, 3, 3]],
     ['AveragePool', { dilations: [3] }, [2.5, 4]],
-    ['LpPool', { p: 1 }, [6, 7, 6, 7]],
-    ['LpPool', { strides: [3] }, [Math.sqrt(26), 5]],
   ])('%s %j', (op, attributes, expected) => {
     expect(distance(pool(op, attributes), expected)).toBeLessThan(1e-6);
   });
@@ -36,9 +34,6 @@ describe('poolings of a line', () => {
     const x = f32([1, 2, 1, 3], [1, 2, 6, -3, -4, 0]);
     expect(numbers(run('GlobalMaxPool', [x]))).toEqual([6, 0]);
     expect(distance(numbers(run('GlobalAveragePool', [x])), [3, -7 / 3])).toBeLessThan(1e-6);
-    expect(distance(numbers(run('GlobalLpPool', [x], { attributes: { p: 2 } })), [Math.sqrt(41), 5])).toBeLessThan(
-      1e-6,
-    );
   });
 });
 
@@ -56,42 +51,5 @@ describe('indices', () => {
     const [, columns] = run('MaxPool', [x], { attributes: { ...attributes, storage_order: 1 }, outputs: 2 });
     const expected = numbers([rows]).map(i => Math.floor(i / 12) * 12 + (i % 4) * 3 + Math.floor((i % 12) / 4));
     expect(numbers([columns])).toEqual(expected);
-  });
-
-  it('put maxima back', () => {
-    const kernel = { kernel_shape: [2, 2], strides: [2, 2] };
-    const even = random([1, 2, 4, 4], 8);
-    const [y, at] = run('MaxPool', [even], { attributes: kernel, outputs: 2 });
-    const back = run('MaxUnpool', [y, at], { attributes: kernel });
-    const kept = new Set(numbers([at]));
-    expect(numbers(back)).toEqual(Array.from(even.data as Float32Array, (v, i) => (kept.has(i) ? v : 0)));
-    const [larger] = run('MaxUnpool', [y, at, i64([4], [1, 2, 5, 6])], { attributes: kernel });
-    expect(larger.dims).toEqual([1, 2, 5, 6]);
-    expect(numbers([larger]).filter(v => v !== 0)).toEqual(numbers(back).filter(v => v !== 0));
-    expect(() => run('MaxUnpool', [y, at, i64([4], [1, 2, 3, 4])], { attributes: kernel })).toThrow(
-      /smaller than the unpooled/,
-    );
-  });
-});
-
-describe('regions', () => {
-  const x = f32(
-    [1, 1, 4, 4],
-    Array.from({ length: 16 }, (_, i) => i),
-  );
-
-  it('MaxRoiPool divides a rounded box', () => {
-    const rois = f32([1, 5], [0, 0.4, 0.6, 3.4, 2.6]);
-    expect(numbers(run('MaxRoiPool', [x, rois], { attributes: { pooled_shape: [1, 2] } }))).toEqual([13, 15]);
-  });
-
-  it('RoiAlign of a linear image is the image at the centre of each bin', () => {
-    const rois = f32([1, 4], [1, 1, 3, 3]);
-    const attributes = { output_height: 2, output_width: 2, sampling_ratio: 2 };
-    // Bins of one element; without half-pixel shifts their centres lie half an element further.
-    expect(numbers(run('RoiAlign', [x, rois, i64([1], [0])], { attributes }))).toEqual([5, 6, 9, 10]);
-    expect(numbers(run('RoiAlign', [x, rois, i64([1], [0])], { attributes, version: 10 }))).toEqual([
-      7.5, 8.5, 11.5, 12.5,
-    ]);
   });
 });

@@ -6,7 +6,9 @@ import type { Node } from '../load/graph.ts';
 import { number, numbers, type Operators } from '../ops/operator.ts';
 import { sizeOf, type Value } from '../values.ts';
 import { type Address, shift } from './emitter.ts';
-import type { Lower, Lowering } from './lowering.ts';
+import type { Extension } from './extensions.ts';
+import { attentionRule, rotaryRule } from './fuse-attention.ts';
+import type { Lower, Lowering, Lowerings } from './lowering.ts';
 import { STRIDED } from './resolve-attention.ts';
 
 type Strides = Heads['strides'];
@@ -300,7 +302,7 @@ const rotaryEmbedding =
     return true;
   };
 
-export const attentionLowerings: Readonly<Record<string, Lower>> = {
+const lowerings: Lowerings = {
   [`${STRIDED}:Attention`]: strided,
   [`${STRIDED}:Rotary`]: stridedRotary,
   Attention: standard,
@@ -311,7 +313,7 @@ export const attentionLowerings: Readonly<Record<string, Lower>> = {
 };
 
 /** The operators that `resolve` makes, on plain arrays. */
-export const stridedOperators: Operators = {
+const operators: Operators = {
   [`${STRIDED}:Attention`]: {
     attributes: [],
     infer: node => [{ type: 'float32', dims: numbers(node, 'dims')! }],
@@ -367,3 +369,5 @@ export const stridedOperators: Operators = {
     },
   },
 };
+
+export const extension: Extension = { rules: [rotaryRule, attentionRule], operators, lowerings: () => lowerings };

@@ -44,7 +44,7 @@ export class Builder implements Emitter {
     feeds: readonly string[],
     results: readonly string[],
   ) {
-    this.threads = machine.threads.count;
+    this.threads = machine.adaptive && isSmall(nodes, infos) ? 1 : machine.threads.count;
     this.places = new Places(infos, nodes, results);
     this.#machine = machine;
     this.#source = source;
@@ -183,7 +183,7 @@ export class Builder implements Emitter {
     let calls: Call[] = [];
     let owners: number[] = [];
     const flush = () => {
-      if (calls.length) segments.push({ program: threads.prepare(calls), reports: owners });
+      if (calls.length) segments.push({ program: threads.prepare(calls, this.threads), reports: owners });
       [calls, owners] = [[], []];
     };
     const view = (at: Address, floats: number) => memory.view('float32', absolute(at, arena), floats) as Float32Array;
@@ -231,6 +231,24 @@ function compact(value: Value): Value {
   if (value.type === 'string') return value;
   const data = value.data as Float32Array;
   return data.byteLength === data.buffer.byteLength ? value : { ...value, data: data.slice() };
+}
+
+/** Below these multiply-adds, in all and for a node on average, waking threads and waiting for them costs more than they save. */
+const LEAST_WORK = 4e6;
+const LEAST_STEP = 1e4;
+
+/** Whether a graph is computed faster by one thread. */
+function isSmall(nodes: readonly Node[], infos: ReadonlyMap<string, Info>): boolean {
+  let work = 0;
+  for (const { op, inputs, outputs } of nodes) {
+    const size = sizeOf(infos.get(outputs[0])?.dims ?? [0]);
+    const [a, b] = [infos.get(inputs[0])?.dims ?? [], infos.get(inputs[1])?.dims ?? []];
+    if (op === 'Conv') work += size * sizeOf(b.slice(1));
+    else if (op === 'MatMul' || op === 'Gemm') work += size * (a.at(-1) ?? 1);
+    else if (op === 'LSTM' || op === 'GRU') work += sizeOf(a.slice(0, 2)) * sizeOf(b) * 2;
+    else work += size;
+  }
+  return work < LEAST_WORK || work < LEAST_STEP * nodes.length;
 }
 
 /** Values of at most so many elements that are passed on to the next stage as constants. */

@@ -4,7 +4,9 @@
  */
 import type { Node } from '../load/graph.ts';
 import { number, numbers } from '../ops/operator.ts';
+import type { Info } from '../values.ts';
 import type { Rewriting } from './program-graph.ts';
+import { resolveAttention, resolveRotary } from './resolve-attention.ts';
 
 /** One step from a value to a view of it: the same elements in another order, or times a scalar. */
 export interface Link {
@@ -50,6 +52,8 @@ export interface Candidate extends Node {
   };
   /** x, cosines and sines; attribute `rows` is the axis of x that the tables' rows go with. */
   readonly rotary?: readonly [x: string, cosines: string, sines: string];
+  /** What computes it for these shapes. */
+  resolve(infos: ReadonlyMap<string, Info>): readonly Node[];
 }
 
 const other = (node: Node, name: string): string => node.inputs[node.inputs[0] === name ? 1 : 0];
@@ -137,6 +141,10 @@ function candidate(node: Node, op: string, parts: readonly Node[], more: readonl
     outputs: node.outputs,
     attributes: {},
     parts,
+    resolve(infos) {
+      const found = this.rotary ? resolveRotary(this, infos) : resolveAttention(this, infos);
+      return found ?? this.parts;
+    },
   };
 }
 

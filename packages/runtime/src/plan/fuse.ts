@@ -2,7 +2,6 @@
 import type { Graph, Node } from '../load/graph.ts';
 import { number, type Operators, operatorKey } from '../ops/operator.ts';
 import { sizeOf, type Value } from '../values.ts';
-import { attentionRule, rotaryRule } from './fuse-attention.ts';
 import { FUSED } from './fused.ts';
 import { type Optimized, Rewriting } from './program-graph.ts';
 import { isControl } from './reads.ts';
@@ -24,7 +23,8 @@ export interface Fused extends Optimized {
   readonly quantized: ReadonlyMap<string, Quantized>;
 }
 
-type Rule = (node: Node, g: Rewriting) => boolean;
+/** Rewrites the graph around a node; whether it has. */
+export type Rule = (node: Node, g: Rewriting) => boolean;
 
 function foldConstants(g: Rewriting, operators: Operators, quantized: Map<string, Quantized>): void {
   const context = {
@@ -329,17 +329,17 @@ const layerNorm: Rule = (node, g) => {
 /** Longer idioms before those that are a part of them; epilogues last, which would hide the beginning of one. */
 const RULES: readonly (readonly Rule[])[] = [
   [batchNormalization, bias, gated, gelu, layerNorm],
-  [rmsNorm, rotaryRule, attentionRule],
+  [rmsNorm],
   [residual, clamp],
 ];
 
-/** Folds and fuses. The result computes the same function on every input shape. */
-export function fuse(graph: Graph, operators: Operators): Fused {
+/** Folds and fuses, by `more` rules too. The result computes the same function on every input shape. */
+export function fuse(graph: Graph, operators: Operators, more: readonly Rule[] = []): Fused {
   const g = new Rewriting(graph);
   const quantized = new Map<string, Quantized>();
   foldConstants(g, operators, quantized);
   // In order of computation, so that a chain conv → norm → add → relu is collected front to back.
-  for (const rules of RULES) {
+  for (const rules of [...RULES.slice(0, -1), more, ...RULES.slice(-1)]) {
     for (let i = 0; i < g.nodes.length; i++) {
       for (let node = g.nodes[i], again = true; again && node; node = g.nodes[i]) {
         again = rules.some(rule => rule(node!, g));

@@ -2,7 +2,6 @@
 import type { Node } from '../load/graph.ts';
 import { type Context, type Inputs, number, type Operator, type Operators, operatorKey } from '../ops/operator.ts';
 import type { Info, Value } from '../values.ts';
-import { stridedOperators } from './attention.ts';
 
 /** Domain of the fused operators. */
 export const FUSED = 'fused';
@@ -67,7 +66,6 @@ function product(op: 'Conv' | 'Gemm' | 'MatMul', operators: Operators): Operator
 export function fusedOperators(operators: Operators): Operators {
   const plain = plainly(operators);
   return {
-    ...stridedOperators,
     [`${FUSED}:Conv`]: product('Conv', operators),
     [`${FUSED}:Gemm`]: product('Gemm', operators),
     [`${FUSED}:MatMul`]: product('MatMul', operators),

@@ -3,9 +3,9 @@ import { RuntimeError } from '../errors.ts';
 import type { Node } from '../load/graph.ts';
 import { type Context, describe, type Operator, type Operators, operatorKey } from '../ops/operator.ts';
 import { type Info, sizeOf, type Value, zeros } from '../values.ts';
+import type { Candidate } from './fuse-attention.ts';
 import { takeApart } from './fused.ts';
 import { isControl, reads } from './reads.ts';
-import { resolve } from './resolve-attention.ts';
 
 /** Constants with more elements than this and than their inputs are computed at run time instead of being kept. */
 const FOLD_LIMIT = 1 << 16;
@@ -79,9 +79,8 @@ export function infer(
       deferred.push(node);
       return;
     }
-    const resolved = resolve(node, infos);
-    if (resolved) {
-      resolved.forEach(visit);
+    if ('resolve' in node) {
+      (node as Candidate).resolve(infos).forEach(visit);
       return;
     }
     const operator = operators[operatorKey(node)];

@@ -5,13 +5,12 @@ import { type Binary, binary, type Unary, unary } from '../kernels/elementwise.t
 import type { Build } from '../kernels/module.ts';
 import { number } from '../ops/operator.ts';
 import { sizeOf } from '../values.ts';
-import { attentionLowerings } from './attention.ts';
 import { chooser } from './choose.ts';
+import type { Extension } from './extensions.ts';
 import { FUSED } from './fused.ts';
 import type { Lower, Lowering, Lowerings } from './lowering.ts';
 import { movementLowerings } from './movement.ts';
 import { conv, linear, transposedConv } from './products.ts';
-import { recurrent } from './recurrent.ts';
 import { batchNormalization, pooling } from './spatial.ts';
 import { statisticsLowerings } from './statistics.ts';
 import type { Tuning } from './tuning.ts';
@@ -24,6 +23,7 @@ export interface LoweringOptions {
   readonly backend: 'wasm' | 'webgpu';
   /** Needed by `auto` to choose sparse kernels. */
   readonly tuning?: Tuning;
+  readonly extensions?: readonly Extension[];
 }
 
 const isFloat = (l: Lowering, ...inputs: number[]): boolean =>
@@ -120,6 +120,7 @@ export async function createLowerings({
   kernels,
   backend,
   tuning,
+  extensions = [],
 }: LoweringOptions): Promise<{ lowerings: Lowerings; release(): void }> {
   const gpu = backend === 'webgpu' ? await (await import('../webgpu/gpu.ts')).createGpu() : undefined;
   if (backend === 'webgpu' && !gpu)
@@ -128,7 +129,6 @@ export async function createLowerings({
   const lowerings: Lowerings = {
     ...Object.fromEntries(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'].map(op => [op, same])),
     ...elementwise,
-    ...attentionLowerings,
     ...movementLowerings,
     ...statisticsLowerings,
     MaxPool: pooling('max'),
@@ -136,13 +136,12 @@ export async function createLowerings({
     BatchNormalization: batchNormalization,
     ConvTranspose: transposedConv,
     Conv: conv(products),
-    LSTM: recurrent(products),
-    GRU: recurrent(products),
     [`${FUSED}:Conv`]: conv(products),
     MatMul: linear(products),
     Gemm: linear(products),
     [`${FUSED}:MatMul`]: linear(products),
     [`${FUSED}:Gemm`]: linear(products),
+    ...Object.assign({}, ...extensions.map(extension => extension.lowerings(products))),
   };
   return { lowerings, release: () => gpu?.release() };
 }

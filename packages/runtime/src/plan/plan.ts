@@ -11,6 +11,8 @@ import type { Lowerings } from './lowering.ts';
 export interface Machine {
   readonly memory: Memory;
   readonly threads: Threads;
+  /** Plans of little work run on one thread. */
+  readonly adaptive: boolean;
   readonly operators: Operators;
   readonly lowerings: Lowerings;
   /** Permanent constants by key: raw ones, and weights packed for a kernel. */

@@ -6,6 +6,7 @@ import { sparseTokens } from '../kernels/sparse.ts';
 import { number, text, texts } from '../ops/operator.ts';
 import type { Info } from '../values.ts';
 import { type Address, type Emitter, shift } from './emitter.ts';
+import type { Extension } from './extensions.ts';
 import type { Lower, Lowering } from './lowering.ts';
 import { inspect, name, type Products } from './products.ts';
 
@@ -79,8 +80,7 @@ const GATES = {
   GRU: { count: 3, activations: ['sigmoid', 'tanh'] },
 } as const;
 
-const isZero = (info: Info): boolean =>
-  info.value !== undefined && [...(info.value.data as Float32Array)].every(v => v === 0);
+const isZero = ({ value }: Info): boolean => value !== undefined && (value.data as Float32Array).every(v => v === 0);
 
 /** Whether the node is of the form that the kernels know. */
 function isUsual(l: Lowering, length: number): boolean {
@@ -95,7 +95,7 @@ function isUsual(l: Lowering, length: number): boolean {
   return inputs.every((info, i) => !info || i === 4 || info.type === 'float32');
 }
 
-export const recurrent =
+const recurrent =
   (products: Products): Lower =>
   l => {
     const { node, emitter } = l;
@@ -141,6 +141,8 @@ export const recurrent =
       const fromState =
         !isLstm && linear ? biased(part(0, count), 'h', (j, _, h) => (apart(j) ? h : 0)) : part(0, linear ? count : 2);
 
+      const forCandidate = linear ? undefined : part(2, 3);
+
       const wanted = (i: number, at: number) => (node.outputs[i] ? shift(l.y(i), at * state) : undefined);
       const initial = (i: number) => (l.inputs[i] && !isZero(l.inputs[i]) ? shift(l.x(i), d * state) : undefined);
       const cell = isLstm ? (wanted(2, d) ?? inner) : 0;
@@ -163,7 +165,7 @@ export const recurrent =
           const step = { x, h: sum, before: before!, ...sizes };
           if (!linear) {
             gruReset(emitter, { ...step, y: inner });
-            product(part(2, 3), { x: inner, y: candidate, tokens: batch });
+            product(forCandidate!, { x: inner, y: candidate, tokens: batch });
           }
           gruCell(emitter, { ...step, candidate: linear ? undefined : candidate, y });
         }
@@ -173,3 +175,7 @@ export const recurrent =
     }
     return true;
   };
+
+export const extension: Extension = {
+  lowerings: products => ({ LSTM: recurrent(products), GRU: recurrent(products) }),
+};

@@ -168,14 +168,8 @@ const bare = ({ name, outputs }: Node): Node => ({
   attributes: {},
 });
 
-/** The nodes that compute a candidate for these shapes: a kernel's, or the parts that it was found as. */
-export function resolve(node: Node, infos: Infos): readonly Node[] | undefined {
-  if (!('parts' in node)) return undefined;
-  const candidate = node as Candidate;
-  return (candidate.rotary ? resolveRotary(candidate, infos) : resolveAttention(candidate, infos)) ?? candidate.parts;
-}
-
-function resolveAttention(candidate: Candidate, infos: Infos): Node[] | undefined {
+/** One that computes an attention candidate by strides, with what its mask and gate need; undefined: its parts must. */
+export function resolveAttention(candidate: Candidate, infos: Infos): Node[] | undefined {
   const { q: queries, k: keysOf, v: values, scales, masks, zero, axis, gate, folds, perm } = candidate.attention!;
   const q = find(queries, infos, {});
   const k = find(keysOf, infos, { swap: true });
@@ -275,7 +269,7 @@ function resolveAttention(candidate: Candidate, infos: Infos): Node[] | undefine
 }
 
 /** x [.., rows, depth], or [batch, rows, heads, depth] with `rows` 1, and tables [rows, depth / 2]. */
-function resolveRotary(candidate: Candidate, infos: Infos): Node[] | undefined {
+export function resolveRotary(candidate: Candidate, infos: Infos): Node[] | undefined {
   const [x, ...tables] = candidate.rotary!.map(name => infos.get(name)!);
   const { dims } = x;
   const rank = dims.length;
