@@ -1,5 +1,6 @@
 /** Sparse weights in the order in which the kernels of `assembly/sparse*.ts` consume them. */
 import { check } from '../errors.ts';
+import { bitmapOf, bitsIn, union } from './bitmap.ts';
 
 /** A matrix [rows, cols] of weights, at any strides (in elements), with zeros where nothing is. */
 export interface Matrix {
@@ -25,43 +26,24 @@ export interface Support {
 }
 
 /** Finds the support of blocks of rows. */
-export function supportOf({ weight, rows, cols, rowStride, colStride }: Matrix, blockRows: number): Support {
-  const blocks = Math.ceil(rows / blockRows);
+export function supportOf(matrix: Matrix, blockRows: number): Support {
+  const bitmap = bitmapOf(matrix);
+  const blocks = Math.ceil(matrix.rows / blockRows);
   const starts = new Int32Array(blocks + 1);
-  const scan = (found: (block: number, col: number) => void) => {
-    // Memory order decides the order of the loops; either way a block's columns come in ascending order.
-    if (colStride > rowStride) {
-      const seen = new Int32Array(blocks).fill(-1);
-      for (let col = 0; col < cols; col++) {
-        for (let row = 0; row < rows; row++) {
-          if (weight[row * rowStride + col * colStride] === 0) continue;
-          const block = Math.floor(row / blockRows);
-          if (seen[block] !== col) found(block, col);
-          seen[block] = col;
-        }
-      }
-      return;
-    }
-    for (let block = 0; block < blocks; block++) {
-      const first = block * blockRows;
-      const end = Math.min(rows, first + blockRows);
-      for (let col = 0; col < cols; col++) {
-        let row = first;
-        while (row < end && weight[row * rowStride + col * colStride] === 0) row++;
-        if (row < end) found(block, col);
-      }
-    }
-  };
-  scan(block => {
-    starts[block + 1]++;
-  });
-  for (let block = 0; block < blocks; block++) starts[block + 1] += starts[block];
+  const rowsOf = (block: number) =>
+    union(bitmap, block * blockRows, Math.min(matrix.rows, (block + 1) * blockRows));
+  for (let block = 0; block < blocks; block++) starts[block + 1] = starts[block] + bitsIn(rowsOf(block));
   const columns = new Int32Array(starts[blocks]);
-  const next = starts.slice();
-  scan((block, col) => {
-    columns[next[block]++] = col;
-  });
+  for (let block = 0, at = 0; block < blocks; block++) at = list(rowsOf(block), columns, at);
   return { blockRows, starts, columns };
+}
+
+/** Writes down the positions of a row's bits from `at` on; returns where they end. */
+function list(words: Int32Array, columns: Int32Array, at: number): number {
+  for (let i = 0; i < words.length; i++) {
+    for (let word = words[i]; word !== 0; word &= word - 1) columns[at++] = i * 32 + 31 - Math.clz32(word & -word);
+  }
+  return at;
 }
 
 const scaleOf = (matrix: Matrix, row: number) => matrix.scale?.[matrix.scale.length === 1 ? 0 : row] ?? 1;

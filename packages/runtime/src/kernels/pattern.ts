@@ -1,4 +1,5 @@
 /** Patterns of zeros that have a kernel. */
+import { type Bitmap, bitmapOf, bitsIn, nibbles } from './bitmap.ts';
 import type { Matrix } from './pack.ts';
 
 /**
@@ -23,37 +24,45 @@ const GROUPS = [4, 8, 16];
 /** An N:M pattern stores n values for each group: it is listed only when most of them are not zero. */
 const LEAST_FILL = 0.9;
 
-/** Density and patterns of the zeros of a matrix. */
-export function detect({ weight, rows, cols, rowStride, colStride }: Omit<Matrix, 'bias' | 'scale'>): Sparsity {
-  let nonzeros = 0;
-  let height = rows > 1 ? 16 : 1;
-  const most = GROUPS.map(() => 0);
-  const counts = GROUPS.map(() => 0);
-  for (let row = 0; row < rows; row++) {
-    const at = row * rowStride;
-    for (let col = 0; col < cols; col++) {
-      const present = weight[at + col * colStride] !== 0;
-      if (present) nonzeros++;
-      // The first row of a block decides; as long as it is the same in the rows below, the block may be this high.
-      while (height > 1 && row % height !== 0 && (weight[at - rowStride + col * colStride] !== 0) !== present)
-        height /= 2;
-      for (let g = 0; g < GROUPS.length; g++) {
-        if (present) counts[g]++;
-        if ((col + 1) % GROUPS[g] === 0 || col === cols - 1) {
-          if (counts[g] > most[g]) most[g] = counts[g];
-          counts[g] = 0;
-        }
-      }
-    }
+/** The largest power of 2, at most 16, for which blocks of that many rows have their zeros in the same columns. */
+function blockHeight({ words, stride }: Bitmap, rows: number): number {
+  let height = rows > 1 ? BLOCKS[0] : 1;
+  for (let row = 1; row < rows && height > 1; row++) {
+    if (row % height === 0) continue;
+    const end = (row + 1) * stride;
+    let at = row * stride;
+    while (at < end && words[at] === words[at - stride]) at++;
+    // The block that this row begins may be as high as the row's place allows.
+    while (at < end && row % height !== 0) height /= 2;
   }
+  return height;
+}
+
+/** The most bits in a group of `m`, of a whole bitmap; or the first number found that is more than `limit`. */
+function mostOf({ words }: Bitmap, m: number, limit: number): number {
+  const group = 2 ** m - 1;
+  let most = 0;
+  for (let i = 0; i < words.length && most <= limit; i++) {
+    let counts = nibbles(words[i]);
+    if (m > 4) counts = (counts + (counts >>> 4)) & 0x0f0f0f0f;
+    if (m > 8) counts = (counts + (counts >>> 8)) & 0x00ff00ff;
+    for (; counts !== 0; counts >>>= m) if ((counts & group) > most) most = counts & group;
+  }
+  return most;
+}
+
+/** Density and patterns of the zeros of a matrix. */
+export function detect(matrix: Omit<Matrix, 'bias' | 'scale'>): Sparsity {
+  const { rows, cols } = matrix;
+  const bitmap = bitmapOf(matrix);
+  const nonzeros = bitsIn(bitmap.words);
   const density = rows * cols > 0 ? nonzeros / (rows * cols) : 1;
-  const patterns: Pattern[] = BLOCKS.filter(r => r <= height && density < 1 && r / 2 < rows).map(r => ({
-    kind: 'block',
-    rows: r,
-  }));
-  GROUPS.forEach((m, g) => {
-    const n = most[g];
-    if (n > 0 && n <= m / 2 && cols >= m && density >= (LEAST_FILL * n) / m) patterns.push({ kind: 'nm', n, m });
-  });
+  const height = density < 1 ? blockHeight(bitmap, rows) : 1;
+  const patterns: Pattern[] = BLOCKS.filter(r => r <= height && r / 2 < rows).map(r => ({ kind: 'block', rows: r }));
+  for (const m of GROUPS) {
+    const limit = Math.min(m / 2, (density * m) / LEAST_FILL);
+    const n = cols >= m ? mostOf(bitmap, m, limit) : 0;
+    if (n > 0 && n <= limit) patterns.push({ kind: 'nm', n, m });
+  }
   return { density, nonzeros, patterns: [...patterns, { kind: 'csr' }] };
 }

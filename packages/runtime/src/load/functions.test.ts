@@ -34,7 +34,7 @@ const inner = (op: string, inputs: string[], outputs: string[], ...rest: Part[])
   nodeFields(op, inputs, outputs, part(7, 'f'), ...rest);
 const reference = (name: string, kind: number, to: string): Part => attribute(name, kind, part(21, to));
 
-const parse = (...parts: Part[]): Model => parseModel(file(header(), ...parts));
+const parse = (...parts: Part[]): Promise<Model> => parseModel(file(header(), ...parts));
 /** `Op(inputs)→outputs` for every node. */
 const listing = ({ nodes }: Graph): string[] => nodes.map(n => `${n.op}(${n.inputs})→${n.outputs}`);
 
@@ -46,8 +46,8 @@ const quartic = define('Quartic', {
 });
 
 describe('functions of a model', () => {
-  it('become their nodes, with names of their own and the version they were written for', () => {
-    const { nodes } = parse(square, graph(call('Square', ['x'], ['t']), call('Square', ['t'], ['y']))).graph;
+  it('become their nodes, with names of their own and the version they were written for', async () => {
+    const { nodes } = (await parse(square, graph(call('Square', ['x'], ['t']), call('Square', ['t'], ['y'])))).graph;
     expect(nodes).toEqual([
       {
         name: 'Square#0/Mul_0',
@@ -70,8 +70,8 @@ describe('functions of a model', () => {
     ]);
   });
 
-  it('may call each other; inner values never meet', () => {
-    const model = parse(quartic, square, graph(call('Quartic', ['x'], ['t']), call('Quartic', ['t'], ['y'])));
+  it('may call each other; inner values never meet', async () => {
+    const model = await parse(quartic, square, graph(call('Quartic', ['x'], ['t']), call('Quartic', ['t'], ['y'])));
     expect(listing(model.graph)).toEqual([
       'Mul(x,x)→Quartic#0/t',
       'Mul(Quartic#0/t,Quartic#0/t)→t',
@@ -80,23 +80,23 @@ describe('functions of a model', () => {
     ]);
   });
 
-  it('leave out what the call leaves out', () => {
+  it('leave out what the call leaves out', async () => {
     const f = define('F', {
       inputs: ['a', 'b', 'c'],
       outputs: ['p', 'q', 'r'],
       nodes: [nodeFields('Op', ['a', 'b', 'c'], ['p', 'q', 'r'])],
     });
-    const model = parse(f, graph(call('F', ['x', '', 'x'], ['', 'y']), call('F', ['x'], [])));
+    const model = await parse(f, graph(call('F', ['x', '', 'x'], ['', 'y']), call('F', ['x'], [])));
     expect(listing(model.graph)).toEqual(['Op(x,,x)→F#0/p,y,F#0/r', 'Op(x,,)→F#1/p,F#1/q,F#1/r']);
   });
 
-  it('may hand an input through, and give an output twice', () => {
+  it('may hand an input through, and give an output twice', async () => {
     const f = define('F', { inputs: ['a'], outputs: ['a', 'b', 'b'], nodes: [nodeFields('Neg', ['a'], ['b'])] });
-    const model = parse(f, graph(call('F', ['x'], ['same', 'y', 'again'])));
+    const model = await parse(f, graph(call('F', ['x'], ['same', 'y', 'again'])));
     expect(listing(model.graph)).toEqual(['Neg(x)→y', 'Identity(x)→same', 'Identity(y)→again']);
   });
 
-  it('take attributes of the call, then defaults, else none; through nested calls too', () => {
+  it('take attributes of the call, then defaults, else none; through nested calls too', async () => {
     const leaf = define('Leaf', {
       inputs: ['a'],
       outputs: ['b'],
@@ -123,14 +123,14 @@ describe('functions of a model', () => {
         inner('Leaf', ['t'], ['b'], attribute('gamma', 1, float(2, 7))),
       ],
     });
-    const model = parse(leaf, outer, graph(call('Outer', ['x'], ['y'], attribute('k', 1, float(2, 5)))));
+    const model = await parse(leaf, outer, graph(call('Outer', ['x'], ['y'], attribute('k', 1, float(2, 5)))));
     expect(model.graph.nodes.map(({ attributes }) => attributes)).toEqual([
       { p: 5, r: 3, s: 9 },
       { r: 7, s: 9 },
     ]);
   });
 
-  it('are inlined within nested graphs, and may hold nested graphs', () => {
+  it('are inlined within nested graphs, and may hold nested graphs', async () => {
     const body = (op: Part): Part => [...part(1, op), ...part(12, part(1, 'z'))];
     const f = define('F', {
       inputs: ['a'],
@@ -147,7 +147,7 @@ describe('functions of a model', () => {
       ],
     });
     const branch = attribute('then_branch', 5, part(6, body(inner('F', ['x'], ['z'], attribute('k', 2, int(3, 4))))));
-    const model = parse(f, graph(node('If', ['x'], ['y'], branch)));
+    const model = await parse(f, graph(node('If', ['x'], ['y'], branch)));
     const outer = model.graph.nodes[0].attributes.then_branch as Graph;
     expect(listing(outer)).toEqual(['Neg(x)→F#0/t', 'If(x)→z']);
     const deepest = outer.nodes[1].attributes.then_branch as Graph;
@@ -156,10 +156,10 @@ describe('functions of a model', () => {
     expect(deepest.nodes[0].attributes).toEqual({ k: 4 });
   });
 
-  it('are told apart by overload', () => {
+  it('are told apart by overload', async () => {
     const overloaded = (overload: string, op: string) =>
       define('F', { inputs: ['a'], outputs: ['b'], nodes: [nodeFields(op, ['a'], ['b'])], overload });
-    const model = parse(
+    const model = await parse(
       overloaded('', 'A'),
       overloaded('o', 'B'),
       graph(call('F', ['x'], ['t'], part(8, 'o')), call('F', ['t'], ['y'])),
@@ -225,20 +225,22 @@ describe('functions of a model', () => {
       [simple('F', nodeFields('Neg', ['a'], ['b'], attribute('k', 4))), graph(node('Neg', ['x'], ['y']))],
       'function f:F: Neg_0 (Neg): attribute k: has no value',
     ],
-  ])('refuse %s', (_, parts, message) => {
-    expect(() => parse(...parts)).toThrow(FormatError);
-    expect(() => parse(...parts)).toThrow(message);
+  ])('refuse %s', async (_, parts, message) => {
+    await expect(parse(...parts)).rejects.toThrow(FormatError);
+    await expect(parse(...parts)).rejects.toThrow(message);
   });
 
-  it('refuse calls that multiply: 2⁶⁰ nodes in 3 kB', () => {
+  it('refuse calls that multiply: 2⁶⁰ nodes in 3 kB', async () => {
     const levels = Array.from({ length: 60 }, (_, i) =>
       simple(`F${i}`, inner(`F${i + 1}`, ['a'], ['t']), inner(`F${i + 1}`, ['t'], ['b'])),
     );
     const last = simple('F60', nodeFields('Neg', ['a'], ['b']));
-    expect(() => parse(...levels, last, graph(call('F0', ['x'], ['y'])))).toThrow('hundreds of thousands of nodes');
+    await expect(parse(...levels, last, graph(call('F0', ['x'], ['y'])))).rejects.toThrow(
+      'hundreds of thousands of nodes',
+    );
   });
 
-  it('refuse a graph that is handed on twice at each of 30 levels', () => {
+  it('refuse a graph that is handed on twice at each of 30 levels', async () => {
     const twice: Part = [
       ...node('If', [], ['z'], reference('then_branch', 5, 'g'), reference('else_branch', 5, 'g')),
       ...part(12, part(1, 'z')),
@@ -258,22 +260,24 @@ describe('functions of a model', () => {
       attributes: ['g'],
       nodes: [nodeFields('If', ['a'], ['b'], reference('then_branch', 5, 'g'))],
     });
-    expect(() => parse(...levels, last, graph(call('F0', ['x'], ['y'], start)))).toThrow(
+    await expect(parse(...levels, last, graph(call('F0', ['x'], ['y'], start)))).rejects.toThrow(
       'hundreds of thousands of nodes',
     );
   });
 
-  it('refuse nested graphs that go deeper with every call', () => {
+  it('refuse nested graphs that go deeper with every call', async () => {
     const levels = Array.from({ length: 40 }, (_, i) => {
       const body = part(6, node(`F${i + 1}`, ['a'], ['z'], part(7, 'f')), part(12, part(1, 'z')));
       return simple(`F${i}`, nodeFields('If', ['a'], ['b'], attribute('then_branch', 5, body)));
     });
-    expect(() => parse(...levels, graph(call('F0', ['x'], ['y'])))).toThrow('graphs are nested more than 32 deep');
+    await expect(parse(...levels, graph(call('F0', ['x'], ['y'])))).rejects.toThrow(
+      'graphs are nested more than 32 deep',
+    );
   });
 
-  it('refuse calls that nest without end', () => {
+  it('refuse calls that nest without end', async () => {
     const levels = Array.from({ length: 5000 }, (_, i) => simple(`F${i}`, inner(`F${i + 1}`, ['a'], ['b'])));
-    const model = () => parse(...levels, graph(call('F0', ['x'], ['y'])));
-    expect(model).toThrow('functions call each other more than 64 deep');
+    const model = parse(...levels, graph(call('F0', ['x'], ['y'])));
+    await expect(model).rejects.toThrow('functions call each other more than 64 deep');
   });
 });

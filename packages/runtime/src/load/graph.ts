@@ -1,4 +1,4 @@
-/** A model as read from its file: plain data, no behaviour. */
+/** A model as read from its file: plain data. */
 import { FormatError } from '../errors.ts';
 import type { DataType, Value } from '../values.ts';
 

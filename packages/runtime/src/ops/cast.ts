@@ -1,4 +1,4 @@
-/** Conversions between element types: casts and linear quantisation. */
+/** Conversions between element types. */
 import { UnsupportedError } from '../errors.ts';
 import type { Node } from '../load/graph.ts';
 import { dataType } from '../load/tensor.ts';

@@ -1,4 +1,4 @@
-/** Operators that make values from attributes or a few numbers: constants, ranges, identity matrices. */
+/** Operators that make values from attributes or a few numbers: constants and ranges. */
 import { isSparse, type Node, type SparseValue } from '../load/graph.ts';
 import { type DataType, type Info, sizeOf, type Value, zeros } from '../values.ts';
 import { contents, isBig } from './access.ts';

@@ -1,4 +1,4 @@
-/** Operators that map elements to elements: arithmetic, activations, comparisons, logic and bits. */
+/** Operators that map elements to elements: arithmetic, activations, comparisons, logic. */
 import { arrayOf, type Info, sizeOf, type Value } from '../values.ts';
 import { isBig, isFloat, isInteger, scalarOf } from './access.ts';
 import { broadcastShapes, expandedStrides, forEachRow, wordsOf } from './broadcast.ts';

@@ -1,4 +1,4 @@
-/** Operators that read or write elements by index: gathers, scatters, one-hot, selections. */
+/** Gather: slices by index. */
 import type { Node } from '../load/graph.ts';
 import type { Value } from '../values.ts';
 import { take } from './broadcast.ts';

@@ -1,4 +1,4 @@
-/** Products of matrices, batched, scaled, quantised and in Einstein's notation; determinants. */
+/** Products of matrices, batched and scaled. */
 import type { Node } from '../load/graph.ts';
 import { arrayOf, type Info, type NumericArray, sizeOf, type Value } from '../values.ts';
 import { isBig, isInteger } from './access.ts';

@@ -1,4 +1,4 @@
-/** Operators that move elements without computing: reshaping, slicing, joining, padding, rearranging. */
+/** Operators that move elements without computing: reshaping, slicing, joining, padding. */
 
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value, zeros } from '../values.ts';

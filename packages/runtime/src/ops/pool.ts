@@ -1,4 +1,4 @@
-/** Poolings: windows, whole feature maps, regions of interest, and back. */
+/** Poolings of windows and whole feature maps. */
 import type { Node } from '../load/graph.ts';
 import { type Info, sizeOf, type Value } from '../values.ts';
 import { type Floats, floats, need, pack, workspace } from './numeric.ts';

@@ -1,4 +1,4 @@
-/** Reductions over axes, and their kin along one axis: ArgMax, ArgMin, CumSum, CumProd, TopK. */
+/** Reductions over axes. */
 import type { Node } from '../load/graph.ts';
 import { arrayOf, type DataType, type Info } from '../values.ts';
 import { axesOf, isBig, isFloat } from './access.ts';

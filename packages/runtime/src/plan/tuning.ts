@@ -1,4 +1,5 @@
 /** What the kernels cost on this machine: measured when a sparse model is first loaded, and kept. */
+import './shared.ts';
 import { calibrate, isWide } from '../kernels/calibrate.ts';
 import type { Rates } from '../kernels/cost.ts';
 import { type Build, instantiate } from '../kernels/module.ts';
