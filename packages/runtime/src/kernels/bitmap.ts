@@ -9,62 +9,61 @@ export interface Bitmap {
   readonly stride: number;
 }
 
-/** Rows whose words are gathered at a time where columns are contiguous: they stay in the first-level cache. */
+/** Where rows are contiguous, the words of so many are gathered at a time, in the first-level cache. */
 const STRIP = 2048;
 
-/** Remembers what `make` finds for a matrix, as long as its weights live; every plan asks again. */
-export function once<T>(
-  make: (matrix: Matrix, detail: number) => T,
-): (matrix: Omit<Matrix, 'bias' | 'scale'>, detail?: number) => T {
+/** Remembers what `make` finds for a matrix as long as its weights live: every plan asks again. */
+export function once<T>(make: (matrix: Matrix) => T): (matrix: Matrix) => T {
   const known = new WeakMap<Matrix['weight'], Map<string, T>>();
-  return (matrix, detail = 0) => {
+  return matrix => {
     const { weight, rows, cols, rowStride, colStride } = matrix;
-    let found = known.get(weight);
-    if (!found) known.set(weight, (found = new Map()));
-    const key = [rows, cols, rowStride, colStride, detail].join();
-    if (!found.has(key)) found.set(key, make(matrix, detail));
-    return found.get(key)!;
+    const key = [rows, cols, rowStride, colStride].join();
+    let views = known.get(weight);
+    if (!views) known.set(weight, (views = new Map()));
+    let found = views.get(key);
+    if (found === undefined) views.set(key, (found = make(matrix)));
+    return found;
   };
 }
 
-// Nonzeros are told from the bits, shifted to drop the sign: x | −x has its sign bit set unless x is 0. No branches, which
-// would be mispredicted, and no floats, which an engine allocates until it has compiled a function.
-const SIGN = 1 << 31;
+/**
+ * Weights as integers, to test and move their bits: until an engine has compiled a function, it allocates every float
+ * that the function reads.
+ */
+export const bitsOf = (weight: Matrix['weight']): Int32Array | Int8Array =>
+  weight instanceof Int8Array ? weight : new Int32Array(weight.buffer, weight.byteOffset, weight.length);
+
+/** 1 for the bits of a number other than ±0, which gives 0; without a branch, which would be mispredicted. */
+export const present = (bits: number): number => ((bits << 1) | -(bits << 1)) >>> 31;
 
 /** Where the nonzeros are. */
-export const bitmapOf = once(({ weight, rows, cols, rowStride, colStride }) => {
-  const bits = weight instanceof Int8Array ? weight : new Int32Array(weight.buffer, weight.byteOffset, weight.length);
+export const bitmapOf = once(({ weight, rows, cols, rowStride, colStride }): Bitmap => {
+  const bits = bitsOf(weight);
   const stride = Math.ceil(cols / 32);
   const words = new Int32Array(rows * stride);
-  if (colStride > rowStride) {
-    const strip = new Int32Array(STRIP);
-    for (let first = 0; first < rows; first += STRIP) {
-      const count = Math.min(STRIP, rows - first);
-      for (let word = 0; word < stride; word++) {
-        strip.fill(0);
-        const end = Math.min(32, cols - word * 32);
-        for (let bit = 0; bit < end; bit++) {
-          let at = (word * 32 + bit) * colStride + first * rowStride;
-          for (let i = 0; i < count; i++, at += rowStride) {
-            const x = bits[at] << 1;
-            strip[i] |= ((x | -x) >>> 31) << bit;
-          }
-        }
-        for (let i = 0; i < count; i++) words[(first + i) * stride + word] = strip[i];
+  const width = (word: number) => Math.min(32, cols - word * 32);
+  // The loops follow the order of memory.
+  if (colStride <= rowStride) {
+    for (let row = 0; row < rows; row++) {
+      for (let word = 0, at = row * rowStride; word < stride; word++) {
+        const count = width(word);
+        let mask = 0;
+        for (let i = 0; i < count; i++, at += colStride) mask = (mask >>> 1) | (present(bits[at]) << 31);
+        words[row * stride + word] = mask >>> (32 - count);
       }
     }
     return { words, stride };
   }
-  for (let row = 0; row < rows; row++) {
-    let at = row * rowStride;
+  const strip = new Int32Array(Math.min(rows, STRIP));
+  for (let first = 0; first < rows; first += STRIP) {
+    const count = Math.min(STRIP, rows - first);
     for (let word = 0; word < stride; word++) {
-      const count = Math.min(32, cols - word * 32);
-      let mask = 0;
-      for (let i = 0; i < count; i++, at += colStride) {
-        const x = bits[at] << 1;
-        mask = (mask >>> 1) | ((x | -x) & SIGN);
+      strip.fill(0);
+      for (let bit = 0; bit < width(word); bit++) {
+        const at = first * rowStride + (word * 32 + bit) * colStride;
+        for (let i = 0; i < count; i++) strip[i] |= present(bits[at + i * rowStride]) << bit;
       }
-      words[row * stride + word] = mask >>> (32 - count);
+      for (let i = 0; i < count; i++) words[(first + i) * stride + word] = strip[i];
     }
   }
   return { words, stride };
@@ -76,7 +75,7 @@ export function nibbles(word: number): number {
   return (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
 }
 
-/** Bits that are set in a stretch of words. */
+/** How many bits of words are set, from a word on and to another. */
 export function bitsIn(words: Int32Array, from = 0, to = words.length): number {
   let count = 0;
   for (let i = from; i < to; i++) {
@@ -86,10 +85,13 @@ export function bitsIn(words: Int32Array, from = 0, to = words.length): number {
   return count;
 }
 
-/** The columns that rows use among them, as words of a bitmap. */
-export function union({ words, stride }: Bitmap, first: number, end: number): Int32Array {
-  if (end - first === 1) return words.subarray(first * stride, end * stride);
-  const all = new Int32Array(stride);
-  for (let row = first; row < end; row++) for (let i = 0; i < stride; i++) all[i] |= words[row * stride + i];
-  return all;
+/** The bitmap of blocks of rows: the columns in which at least one of a block's rows is not zero. */
+export function blockBitmap({ words, stride }: Bitmap, rows: number, blockRows: number): Bitmap {
+  if (blockRows === 1) return { words, stride };
+  const all = new Int32Array(Math.ceil(rows / blockRows) * stride);
+  for (let row = 0; row < rows; row++) {
+    const to = Math.floor(row / blockRows) * stride;
+    for (let i = 0; i < stride; i++) all[to + i] |= words[row * stride + i];
+  }
+  return { words: all, stride };
 }

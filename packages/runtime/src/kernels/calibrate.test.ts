@@ -8,8 +8,8 @@ describe('calibration', () => {
   let rates: Rates;
   let region: Region;
   beforeAll(async () => {
-    const memory = new WebAssembly.Memory({ initial: 128, maximum: 65536 });
-    region = { memory, address: 65536, bytes: 6 << 20 };
+    const memory = new WebAssembly.Memory({ initial: 160, maximum: 65536 });
+    region = { memory, address: 65536, bytes: 8 << 20 };
     kernels = await instantiate('relaxed', memory);
     rates = await calibrate(kernels, region);
   });

@@ -1,6 +1,6 @@
 /** Sparse weights in the order in which the kernels of `assembly/sparse*.ts` consume them. */
 import { check } from '../errors.ts';
-import { bitmapOf, bitsIn, union } from './bitmap.ts';
+import { bitmapOf, bitsIn, bitsOf, blockBitmap } from './bitmap.ts';
 
 /** A matrix [rows, cols] of weights, at any strides (in elements), with zeros where nothing is. */
 export interface Matrix {
@@ -27,23 +27,18 @@ export interface Support {
 
 /** Finds the support of blocks of rows. */
 export function supportOf(matrix: Matrix, blockRows: number): Support {
-  const bitmap = bitmapOf(matrix);
-  const blocks = Math.ceil(matrix.rows / blockRows);
-  const starts = new Int32Array(blocks + 1);
-  const rowsOf = (block: number) =>
-    union(bitmap, block * blockRows, Math.min(matrix.rows, (block + 1) * blockRows));
-  for (let block = 0; block < blocks; block++) starts[block + 1] = starts[block] + bitsIn(rowsOf(block));
-  const columns = new Int32Array(starts[blocks]);
-  for (let block = 0, at = 0; block < blocks; block++) at = list(rowsOf(block), columns, at);
-  return { blockRows, starts, columns };
-}
-
-/** Writes down the positions of a row's bits from `at` on; returns where they end. */
-function list(words: Int32Array, columns: Int32Array, at: number): number {
-  for (let i = 0; i < words.length; i++) {
-    for (let word = words[i]; word !== 0; word &= word - 1) columns[at++] = i * 32 + 31 - Math.clz32(word & -word);
+  const { words, stride } = blockBitmap(bitmapOf(matrix), matrix.rows, blockRows);
+  const starts = new Int32Array(Math.ceil(matrix.rows / blockRows) + 1);
+  const columns = new Int32Array(bitsIn(words));
+  let at = 0;
+  for (let block = 0; block + 1 < starts.length; block++) {
+    for (let i = 0; i < stride; i++) {
+      for (let word = words[block * stride + i]; word !== 0; word &= word - 1)
+        columns[at++] = i * 32 + 31 - Math.clz32(word & -word);
+    }
+    starts[block + 1] = at;
   }
-  return at;
+  return { blockRows, starts, columns };
 }
 
 const scaleOf = (matrix: Matrix, row: number) => matrix.scale?.[matrix.scale.length === 1 ? 0 : row] ?? 1;
@@ -97,9 +92,10 @@ export function packBlocks(
   chunkCols: number,
   offset: (col: number, row: number) => number,
 ): Uint8Array {
-  const { weight, rowStride, colStride, bias } = matrix;
+  const { rowStride, colStride, bias } = matrix;
   const { blockRows, starts, columns } = support;
   checkRows(matrix, blockRows);
+  const weight = bitsOf(matrix.weight);
   const blocks = starts.length - 1;
   const chunks = chunksOf(matrix, chunkCols);
   const bytes = new Uint8Array(blockBytes(matrix, support, chunkCols));
@@ -136,8 +132,9 @@ export function packBlocks(
       }
       for (let row = first; row < last; row += 2) {
         for (let i = from; i < to; i++) {
-          floats[at++] = weight[row * rowStride + columns[i] * colStride];
-          if (row + 1 < last) floats[at++] = weight[(row + 1) * rowStride + columns[i] * colStride];
+          const from = row * rowStride + columns[i] * colStride;
+          words[at++] = weight[from];
+          if (row + 1 < last) words[at++] = weight[from + rowStride];
         }
       }
     }
@@ -163,38 +160,40 @@ export function vectorBytes(matrix: Matrix, support: Support): number {
 
 /** Blocks of rows for `sparseVector`. Layout: `assembly/sparse-vector.ts`. */
 export function packVectors(matrix: Matrix, support: Support): Uint8Array {
-  const { weight, rowStride, colStride, bias } = matrix;
+  const { rowStride, colStride, bias } = matrix;
   const { blockRows, starts, columns } = support;
   checkRows(matrix, blockRows);
+  const weight = bitsOf(matrix.weight);
   const bytes = new Uint8Array(vectorBytes(matrix, support));
   const words = new Int32Array(bytes.buffer);
   const shorts = new Uint16Array(bytes.buffer);
   const floats = new Float32Array(bytes.buffer);
+  // Weights of a word.
+  const [values, share] = isQuantised(matrix) ? [bytes, 4] : [words, 1];
   const blocks = starts.length - 1;
   let at = blocks + 1;
   for (let block = 0; block < blocks; block++) {
     const first = block * blockRows;
     const last = first + rowsOf(matrix, support, block);
-    const list = columns.subarray(starts[block], starts[block + 1]);
-    const steps = quads(list.length);
+    const from = starts[block];
+    const count = starts[block + 1] - from;
+    const steps = quads(count);
     words[block] = at * 4;
-    words[at++] = list.length;
+    words[at++] = count;
     words[at++] = last - first;
     words[at++] = first;
     for (let row = first; row < last; row++) floats[at++] = bias?.[row] ?? 0;
     if (isQuantised(matrix)) floats[at++] = scaleOf(matrix, first);
-    shorts.set(list, at * 2);
+    for (let i = 0; i < count; i++) shorts[at * 2 + i] = columns[from + i];
     at += steps * 2;
     for (let row = first, pass = 1; row < last; row += pass) {
       pass = last - row < 2 ? 1 : last - row < 4 ? 2 : 4;
-      for (let i = 0; i < list.length; i++) {
-        for (let r = 0; r < pass; r++) {
-          const value = weight[(row + r) * rowStride + list[i] * colStride];
-          if (isQuantised(matrix)) bytes[at * 4 + i] = value;
-          else floats[at + ((i >> 2) * pass + r) * 4 + (i & 3)] = value;
-        }
+      for (let r = 0; r < pass; r++) {
+        const [source, target] = [(row + r) * rowStride, at * share + r * 4];
+        for (let i = 0; i < count; i++)
+          values[target + (i >> 2) * 4 * pass + (i & 3)] = weight[source + columns[from + i] * colStride];
       }
-      at += steps * (isQuantised(matrix) ? 1 : 4 * pass);
+      at += (steps * 4 * pass) / share;
     }
   }
   words[blocks] = at * 4;

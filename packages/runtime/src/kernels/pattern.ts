@@ -52,7 +52,7 @@ function mostOf({ words }: Bitmap, m: number, limit: number): number {
 }
 
 /** Density and patterns of the zeros of a matrix. */
-export function detect(matrix: Omit<Matrix, 'bias' | 'scale'>): Sparsity {
+export function detect(matrix: Matrix): Sparsity {
   const { rows, cols } = matrix;
   const bitmap = bitmapOf(matrix);
   const nonzeros = bitsIn(bitmap.words);
@@ -60,8 +60,9 @@ export function detect(matrix: Omit<Matrix, 'bias' | 'scale'>): Sparsity {
   const height = density < 1 ? blockHeight(bitmap, rows) : 1;
   const patterns: Pattern[] = BLOCKS.filter(r => r <= height && r / 2 < rows).map(r => ({ kind: 'block', rows: r }));
   for (const m of GROUPS) {
-    const limit = Math.min(m / 2, (density * m) / LEAST_FILL);
-    const n = cols >= m ? mostOf(bitmap, m, limit) : 0;
+    let limit = cols < m ? 0 : m / 2;
+    while (limit > 0 && density < (LEAST_FILL * limit) / m) limit--;
+    const n = limit > 0 ? mostOf(bitmap, m, limit) : 0;
     if (n > 0 && n <= limit) patterns.push({ kind: 'nm', n, m });
   }
   return { density, nonzeros, patterns: [...patterns, { kind: 'csr' }] };

@@ -1,5 +1,6 @@
 /** Steps that multiply sparse weights with dense activations. Kernels: `assembly/sparse*.ts`; packs: `pack.ts`. */
 import type { Address, Emitter } from '../plan/emitter.ts';
+import { bitmapOf, bitsIn, blockBitmap } from './bitmap.ts';
 import {
   chunksOf,
   fitsGroups,
@@ -72,20 +73,10 @@ const CACHE = 40_960;
 /** Nonzeros that a row of a chunk should have at least, to pay for loading and storing its sums: single rows, and blocks. */
 const WORTH = [32, 96];
 
-/** Shares of columns that blocks store, by weights and rows of a block: every plan asks for them. */
-const SHARES = new WeakMap<Matrix['weight'], Map<number, number>>();
-
 /** The share of its columns that a block of rows stores, on average. */
 function storedShare(matrix: Matrix, blockRows: number): number {
-  let known = SHARES.get(matrix.weight);
-  if (!known) SHARES.set(matrix.weight, (known = new Map()));
-  let share = known.get(blockRows);
-  if (share === undefined) {
-    const { starts, columns } = supportOf(matrix, blockRows);
-    share = columns.length / Math.max(1, (starts.length - 1) * matrix.cols);
-    known.set(blockRows, share);
-  }
-  return share;
+  const { words } = blockBitmap(bitmapOf(matrix), matrix.rows, blockRows);
+  return bitsIn(words) / Math.max(1, Math.ceil(matrix.rows / blockRows) * matrix.cols);
 }
 
 /**

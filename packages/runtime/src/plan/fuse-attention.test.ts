@@ -311,7 +311,11 @@ describe('rotary embeddings', () => {
 
   it('whose tables repeat are left as they are', async () => {
     const m = new Attention(7);
-    const made = rotated(m, m.feed('x', [1, 2, 5, 8]), m.feed('table', [1, 4]), m.feed('table', [1, 4]));
-    expect(await run({ model: m, feeds: m.feeds }, made)).not.toContain('rotary');
+    const x = m.feed('x', [1, 2, 5, 8]);
+    for (const rows of [x, m.transpose(x, 0, 2, 1, 3)]) {
+      const made = rotated(m, rows, m.feed('table', [1, 4]), m.feed('table', [1, 4]));
+      const y = m.add('Softmax', [made], { axis: int(-1) });
+      expect(await run({ model: m, feeds: m.feeds }, y)).not.toContain('rotary');
+    }
   });
 });

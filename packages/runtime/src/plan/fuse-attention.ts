@@ -225,18 +225,20 @@ export function rotaryRule(node: Node, g: Rewriting): boolean {
   if (!is(ac, a, c) || !is(bs, b, s) || !is(bc, b, c) || !is(as, a, s)) return false;
   const parts = [split, ac, bs, bc, as, ...(sum as Node[])];
   const swap = g.sole(split.inputs[0], 'Transpose');
-  const at = (name: string) => g.position(name);
-  if (!swap || String(numbers(swap, 'perm')) !== '0,2,1,3' || Math.max(at(c), at(s)) > at(swap.outputs[0])) {
+  const [y] = node.outputs;
+  const [inner, rotated] = [`${y} heads`, `${y} rows`];
+  const back = swap && { ...swap, inputs: [inner], outputs: [rotated] };
+  const early = back && candidate(back, 'Rotary', [swap, ...parts, { ...node, outputs: [inner] }, back]);
+  if (
+    String(swap && numbers(swap, 'perm')) !== '0,2,1,3' ||
+    early!.inputs.some(name => g.position(name) > g.position(split.inputs[0]))
+  ) {
     const made = candidate(node, 'Rotary', [...parts, node]);
     g.replace(made.parts, { ...made, rotary: [split.inputs[0], c, s], attributes: { axis, rows: -2 } } as Candidate);
     return true;
   }
-  // Rotated before the heads are brought to the front, so that attention can read what was rotated by strides.
-  const [y] = node.outputs;
-  const [inner, rotated] = [`${y} heads`, `${y} rows`];
-  const back = { ...swap, inputs: [inner], outputs: [rotated] };
-  const made = candidate(back, 'Rotary', [swap, ...parts, { ...node, outputs: [inner] }, back]);
-  g.replace([swap], { ...made, rotary: [swap.inputs[0], c, s], attributes: { axis, rows: 1 } } as Candidate);
-  g.replace([...parts, node], { ...swap, inputs: [rotated], outputs: [y] });
+  // Turned before the heads are brought to the front, so that attention can read what was turned by strides.
+  g.replace([swap!], { ...early!, rotary: [swap!.inputs[0], c, s], attributes: { axis, rows: 1 } } as Candidate);
+  g.replace([...parts, node], { ...swap!, inputs: [rotated], outputs: [y] });
   return true;
 }

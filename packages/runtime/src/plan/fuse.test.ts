@@ -334,3 +334,30 @@ describe('normalisations of rows', () => {
     expect(ops(await fused(shared, rows))).toContain('ReduceMean');
   });
 });
+
+describe('unread outputs', () => {
+  it('of norms and dropouts go; a dropout that trains stays', async () => {
+    const m = new Model();
+    m.input('x', rows.x);
+    const scale = m.constant(tensorOf([4], [1, 2, 3, 4]));
+    const [y] = m.several('LayerNormalization', ['x', scale], 3, { axis: int(-1) });
+    const [dropped] = m.several('Dropout', [y], 2);
+    m.output(dropped);
+    const { nodes } = await fused(m, rows);
+    expect(nodes.map(n => `${n.op} ${n.outputs.length}`)).toEqual(['LayerNormalization 1', 'Identity 1']);
+
+    const masked = new Model();
+    masked.input('x', rows.x);
+    const [z, mask] = masked.several('Dropout', ['x'], 2);
+    masked.output(z);
+    masked.output(mask, null, 'bool');
+    expect(ops(await fused(masked, rows))).toBe('Dropout');
+
+    const training = new Model();
+    training.input('x', rows.x);
+    const on = training.constant({ dtype: 'bool', shape: [], data: Uint8Array.of(1) });
+    const half = training.constant(tensorOf([], [0]));
+    training.output(training.several('Dropout', ['x', half, on], 1)[0]);
+    expect(ops(await fused(training, rows))).toBe('Dropout');
+  });
+});

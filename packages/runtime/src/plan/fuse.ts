@@ -326,8 +326,26 @@ const layerNorm: Rule = (node, g) => {
   return false;
 };
 
+/** Operators whose later outputs need not be made: exporters name them all the same. */
+const OPTIONAL_OUTPUTS = ['LayerNormalization', 'BatchNormalization', 'MaxPool', 'Dropout'];
+
+/** Later outputs that nothing reads go; Dropout outside of training is Identity. */
+const unread: Rule = (node, g) => {
+  if (node.domain !== '' || !OPTIONAL_OUTPUTS.includes(node.op)) return false;
+  const last = node.outputs.findLastIndex((name, i) => i === 0 || g.uses(name) > 0);
+  const outputs = node.outputs.slice(0, last + 1);
+  if (node.op === 'Dropout' && last === 0 && (node.version < 12 || !node.inputs[2] || g.scalar(node.inputs[2]) === 0)) {
+    g.replace([node], { ...node, op: 'Identity', inputs: [node.inputs[0]], outputs, attributes: {} });
+    return true;
+  }
+  if (outputs.length === node.outputs.length) return false;
+  g.replace([node], { ...node, outputs });
+  return true;
+};
+
 /** Longer idioms before those that are a part of them; epilogues last, which would hide the beginning of one. */
 const RULES: readonly (readonly Rule[])[] = [
+  [unread],
   [batchNormalization, bias, gated, gelu, layerNorm],
   [rmsNorm],
   [residual, clamp],

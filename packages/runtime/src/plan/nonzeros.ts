@@ -1,4 +1,5 @@
 /** How many weights are not zero. */
+import { bitsOf, present } from '../kernels/bitmap.ts';
 
 const known = new WeakMap<Float32Array, number>();
 
@@ -6,10 +7,12 @@ const known = new WeakMap<Float32Array, number>();
 export function nonzeros(data: Float32Array): number {
   let count = known.get(data);
   if (count === undefined) {
-    // As integers: an engine that has not yet compiled this function allocates every float that it reads.
-    const bits = new Int32Array(data.buffer, data.byteOffset, data.length);
     count = 0;
-    for (let i = 0; i < bits.length; i++) if (bits[i] << 1 !== 0) count++;
+    const bits = bitsOf(data);
+    const whole = bits.length - (bits.length % 4);
+    for (let i = 0; i < whole; i += 4)
+      count += present(bits[i]) + present(bits[i + 1]) + present(bits[i + 2]) + present(bits[i + 3]);
+    for (let i = whole; i < bits.length; i++) count += present(bits[i]);
     known.set(data, count);
   }
   return count;

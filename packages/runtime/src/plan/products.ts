@@ -1,5 +1,6 @@
 /** Products with constant weights: which kernel computes them, and its steps. */
 
+import { once } from '../kernels/bitmap.ts';
 import { gemm } from '../kernels/dense.ts';
 import { convolution, convTranspose, type Geometry } from '../kernels/dense-convolution.ts';
 import { detect, type Pattern, type Sparsity } from '../kernels/pattern.ts';
@@ -34,19 +35,12 @@ interface Weights {
 /** Above this density no sparse kernel is ever the faster one, and its pattern is not looked for. */
 const DENSE = 0.75;
 
-/** What `inspect` found, so that plans for further shapes do not look again. */
-const INSPECTED = new WeakMap<Float32Array, Sparsity>();
-
 /** Density and patterns; only the density where the weights are dense. */
-export function inspect(matrix: Weights): Sparsity {
-  const known = INSPECTED.get(matrix.weight);
-  if (known) return known;
-  const count = nonzeros(matrix.weight);
+export const inspect = once((matrix): Sparsity => {
+  const count = nonzeros(matrix.weight as Float32Array);
   const density = count / Math.max(1, matrix.weight.length);
-  const found = density > DENSE ? { density, nonzeros: count, patterns: [] } : detect(matrix);
-  INSPECTED.set(matrix.weight, found);
-  return found;
-}
+  return density > DENSE ? { density, nonzeros: count, patterns: [] } : detect(matrix);
+});
 
 /** A product on the GPU: the weights go there once, the activations on every run. */
 function onGpu(
