@@ -9,9 +9,6 @@ export interface Bitmap {
   readonly stride: number;
 }
 
-/** Where rows are contiguous, the words of so many are gathered at a time, in the first-level cache. */
-const STRIP = 2048;
-
 /** Remembers what `make` finds for a matrix as long as its weights live: every plan asks again. */
 export function once<T>(make: (matrix: Matrix) => T): (matrix: Matrix) => T {
   const known = new WeakMap<Matrix['weight'], Map<string, T>>();
@@ -41,29 +38,17 @@ export const bitmapOf = once(({ weight, rows, cols, rowStride, colStride }): Bit
   const bits = bitsOf(weight);
   const stride = Math.ceil(cols / 32);
   const words = new Int32Array(rows * stride);
-  const width = (word: number) => Math.min(32, cols - word * 32);
-  // The loops follow the order of memory.
-  if (colStride <= rowStride) {
-    for (let row = 0; row < rows; row++) {
-      for (let word = 0, at = row * rowStride; word < stride; word++) {
-        const count = width(word);
+  // Where rows are contiguous, neighbouring words come from the same 32 lines of memory.
+  const step = colStride > rowStride ? rows : 1;
+  for (let first = 0; first < rows; first += step) {
+    for (let word = 0; word < stride; word++) {
+      const count = Math.min(32, cols - word * 32);
+      for (let row = first; row < first + step; row++) {
+        let at = row * rowStride + word * 32 * colStride;
         let mask = 0;
         for (let i = 0; i < count; i++, at += colStride) mask = (mask >>> 1) | (present(bits[at]) << 31);
         words[row * stride + word] = mask >>> (32 - count);
       }
-    }
-    return { words, stride };
-  }
-  const strip = new Int32Array(Math.min(rows, STRIP));
-  for (let first = 0; first < rows; first += STRIP) {
-    const count = Math.min(STRIP, rows - first);
-    for (let word = 0; word < stride; word++) {
-      strip.fill(0);
-      for (let bit = 0; bit < width(word); bit++) {
-        const at = first * rowStride + (word * 32 + bit) * colStride;
-        for (let i = 0; i < count; i++) strip[i] |= present(bits[at + i * rowStride]) << bit;
-      }
-      for (let i = 0; i < count; i++) words[(first + i) * stride + word] = strip[i];
     }
   }
   return { words, stride };
@@ -75,21 +60,23 @@ export function nibbles(word: number): number {
   return (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
 }
 
-/** How many bits of words are set, from a word on and to another. */
-export function bitsIn(words: Int32Array, from = 0, to = words.length): number {
+/** How many bits are set. */
+export function bitsIn(words: Int32Array): number {
   let count = 0;
-  for (let i = from; i < to; i++) {
+  for (let i = 0; i < words.length; i++) {
     const fours = nibbles(words[i]);
     count += Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
   }
   return count;
 }
 
-/** The bitmap of blocks of rows: the columns in which at least one of a block's rows is not zero. */
-export function blockBitmap({ words, stride }: Bitmap, rows: number, blockRows: number): Bitmap {
-  if (blockRows === 1) return { words, stride };
-  const all = new Int32Array(Math.ceil(rows / blockRows) * stride);
-  for (let row = 0; row < rows; row++) {
+/** The bitmap of blocks of rows: a bit is set where at least one of a block's rows is not zero. */
+export function blockBitmap(matrix: Matrix, blockRows: number): Bitmap {
+  const bitmap = bitmapOf(matrix);
+  if (blockRows === 1) return bitmap;
+  const { words, stride } = bitmap;
+  const all = new Int32Array(Math.ceil(matrix.rows / blockRows) * stride);
+  for (let row = 0; row < matrix.rows; row++) {
     const to = Math.floor(row / blockRows) * stride;
     for (let i = 0; i < stride; i++) all[to + i] |= words[row * stride + i];
   }

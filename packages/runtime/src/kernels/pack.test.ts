@@ -1,17 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { RuntimeError } from '../errors.ts';
-import {
-  blockBytes,
-  chunksOf,
-  groupBytes,
-  type Matrix,
-  maskTable,
-  packBlocks,
-  packGroups,
-  packVectors,
-  supportOf,
-  vectorBytes,
-} from './pack.ts';
+import { chunksOf, type Matrix, maskTable, packBlocks, packGroups, packVectors, supportOf } from './pack.ts';
 
 const [ROWS, COLS] = [7, 26];
 /** About a third nonzero; row 3 is empty. */
@@ -62,13 +51,44 @@ function unpack(bytes: Uint8Array, chunks: number, blocks: number, stride: numbe
   return { dense, biases, returns };
 }
 
+/** Reads a pack for vectors as its kernel does. */
+function unpackVectors(bytes: Uint8Array, blocks: number, quantised: boolean) {
+  const words = new Int32Array(bytes.buffer);
+  const floats = new Float32Array(bytes.buffer);
+  const dense = new Float32Array(ROWS * COLS);
+  const [biases, scales]: number[][] = [[], []];
+  for (let block = 0; block < blocks; block++) {
+    let at = words[block] / 4;
+    const [count, rows, first] = words.subarray(at, (at += 3));
+    biases.push(...floats.subarray(at, (at += rows)));
+    if (quantised) scales.push(floats[at++]);
+    const columns = new Uint16Array(bytes.buffer, at * 4, count);
+    const steps = Math.ceil(count / 4);
+    at += steps * 2;
+    for (let row = 0, pass = 1; row < rows; row += pass) {
+      pass = rows - row < 2 ? 1 : rows - row < 4 ? 2 : 4;
+      for (let step = 0; step < steps; step++) {
+        for (let r = 0; r < pass; r++) {
+          const four = quantised ? new Int8Array(bytes.buffer, at++ * 4, 4) : floats.subarray(at, (at += 4));
+          for (let i = 0; i < 4; i++) {
+            if (step * 4 + i < count) dense[(first + row + r) * COLS + columns[step * 4 + i]] = four[i];
+            else expect(four[i]).toBe(0);
+          }
+        }
+      }
+    }
+    expect(at * 4).toBe(words[block + 1]);
+  }
+  expect(bytes.length).toBe(words[blocks]);
+  return { dense, biases, scales };
+}
+
 describe('packBlocks', () => {
   it.each([1, 2, 3, 4, 16])('is lossless and returns its pointer, in blocks of %i rows', blockRows => {
     for (const source of [matrix, transposed]) {
       for (const chunkCols of [COLS, 10, 1]) {
         const support = supportOf(source, blockRows);
         const bytes = packBlocks(source, support, chunkCols, col => col * 128);
-        expect(bytes.length).toBe(blockBytes(source, support, chunkCols));
         const chunks = chunksOf(source, chunkCols);
         const { dense, biases, returns } = unpack(bytes, chunks, Math.ceil(ROWS / blockRows), 128);
         expect(dense).toEqual(weight);
@@ -80,7 +100,8 @@ describe('packBlocks', () => {
 
   it('stores no zeros of unstructured weights', () => {
     const nonzeros = weight.filter(w => w !== 0).length;
-    expect(blockBytes(matrix, supportOf(matrix, 1), COLS)).toBe(4 + (ROWS + 1) * 4 + ROWS * 16 + nonzeros * 8);
+    const bytes = packBlocks(matrix, supportOf(matrix, 1), COLS, col => col);
+    expect(bytes.length).toBe(4 + (ROWS + 1) * 4 + ROWS * 16 + nonzeros * 8);
   });
 
   it('refuses int8 blocks', () => {
@@ -90,26 +111,53 @@ describe('packBlocks', () => {
   });
 });
 
+describe('supportOf', () => {
+  it.each([1, 2, 3, 16])('lists the columns of %i rows', blockRows => {
+    for (const source of [matrix, transposed, { ...matrix, weight: Int8Array.from(weight, w => Math.sign(w)) }]) {
+      const { starts, columns } = supportOf(source, blockRows);
+      for (let block = 0; block * blockRows < ROWS; block++) {
+        const expected = Array.from({ length: COLS }, (_, col) => col).filter(col =>
+          Array.from({ length: blockRows }, (_, r) => block * blockRows + r).some(
+            row => row < ROWS && weight[row * COLS + col] !== 0,
+          ),
+        );
+        expect([...columns.subarray(starts[block], starts[block + 1])]).toEqual(expected);
+      }
+    }
+  });
+});
+
 describe('packs for vectors', () => {
-  it('have the predicted size', () => {
-    const quantised = { ...matrix, weight: Int8Array.from(weight, v => v % 100) };
-    for (const [source, rows] of [
-      [matrix, 1],
-      [transposed, 2],
-      [matrix, 4],
-      [matrix, 16],
-      [quantised, 1],
+  it('are lossless, step by step of four columns', () => {
+    const values = weight.map(w => w % 100);
+    const floats = { ...matrix, weight: values };
+    const scale = Float32Array.from({ length: ROWS }, (_, row) => row + 0.5);
+    const turned = { ...transposed, weight: transposed.weight.map(w => w % 100) };
+    for (const [source, blockRows] of [
+      [floats, 1],
+      [turned, 2],
+      [floats, 3],
+      [turned, 4],
+      [floats, 16],
+      [{ ...matrix, weight: Int8Array.from(values), scale }, 1],
+      [{ ...transposed, weight: Int8Array.from(turned.weight), scale }, 1],
     ] as const) {
-      const support = supportOf(source, rows);
-      expect(packVectors(source, support).length).toBe(vectorBytes(source, support));
+      const bytes = packVectors(source, supportOf(source, blockRows));
+      const unpacked = unpackVectors(bytes, Math.ceil(ROWS / blockRows), source.weight instanceof Int8Array);
+      expect(unpacked.dense).toEqual(values);
+      expect(unpacked.biases).toEqual([...bias]);
+      if ('scale' in source) expect(unpacked.scales).toEqual([...scale]);
     }
   });
 
   it('of groups take 17 bytes for 8 columns and refuse what does not fit', () => {
     const fitting = { ...matrix, weight: weight.map((w, i) => ((i % COLS) % 8 < 4 ? w : 0)) };
-    expect(packGroups(fitting).length).toBe(groupBytes(fitting));
-    expect(groupBytes({ ...matrix, cols: 64 })).toBe(ROWS * (4 + 8 * 17));
-    expect(() => packGroups({ ...matrix, weight: weight.fill(1) })).toThrow('row 0 has more than 4 nonzeros');
+    expect(packGroups(fitting).length).toBe(ROWS * (4 + 4 * 17));
+    const wide = { weight: new Float32Array(ROWS * 64), rows: ROWS, cols: 64, rowStride: 64, colStride: 1 };
+    expect(packGroups(wide).length).toBe(ROWS * (4 + 8 * 17));
+    expect(() => packGroups({ ...matrix, weight: new Float32Array(ROWS * COLS).fill(1) })).toThrow(
+      'row 0 has more than 4 nonzeros',
+    );
   });
 
   it('shuffle the masked floats to the front', () => {

@@ -1,6 +1,6 @@
 /** Steps that multiply sparse weights with dense activations. Kernels: `assembly/sparse*.ts`; packs: `pack.ts`. */
 import type { Address, Emitter } from '../plan/emitter.ts';
-import { bitmapOf, bitsIn, blockBitmap } from './bitmap.ts';
+import { bitsIn, blockBitmap } from './bitmap.ts';
 import {
   chunksOf,
   fitsGroups,
@@ -73,19 +73,14 @@ const CACHE = 40_960;
 /** Nonzeros that a row of a chunk should have at least, to pay for loading and storing its sums: single rows, and blocks. */
 const WORTH = [32, 96];
 
-/** The share of its columns that a block of rows stores, on average. */
-function storedShare(matrix: Matrix, blockRows: number): number {
-  const { words } = blockBitmap(bitmapOf(matrix), matrix.rows, blockRows);
-  return bitsIn(words) / Math.max(1, Math.ceil(matrix.rows / blockRows) * matrix.cols);
-}
-
 /**
  * How many columns to a chunk, in units of `unit` columns of which each touches `bytes` of activations for a tile.
  * Chunks are about equal.
  */
 export function chunkCols(matrix: Matrix, blockRows: number, bytes: number, unit = 1): number {
-  const { cols } = matrix;
-  const density = storedShare(matrix, blockRows);
+  const { rows, cols } = matrix;
+  // The share of its columns that a block of rows stores, on average.
+  const density = bitsIn(blockBitmap(matrix, blockRows).words) / Math.max(1, Math.ceil(rows / blockRows) * cols);
   const most = Math.max((CACHE / bytes) * unit, WORTH[blockRows > 1 ? 1 : 0] / density, unit);
   const chunks = Math.max(1, Math.round(cols / most));
   return Math.max(1, Math.ceil(cols / chunks / unit) * unit);
