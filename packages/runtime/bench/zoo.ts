@@ -11,7 +11,9 @@ import * as ort from 'onnxruntime-node';
 import { table } from '../../gossamer/src/text.ts';
 import { InferenceSession, type SessionOptions, Tensor } from '../src/index.ts';
 
-const { values: flags } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'boolean' }, out: { type: 'string' } } });
+const { values: flags } = parseArgs({
+  options: { only: { type: 'string' }, json: { type: 'boolean' }, out: { type: 'string' } },
+});
 
 /** Largest |difference| over all outputs, divided by the largest |output|; 1e-4 is the promise. */
 const BOUND = 1e-4;
@@ -39,26 +41,49 @@ const registry: Subject[] = Object.entries(models.models).map(([name, entry]) =>
   name,
   make: async () => {
     const shape = entry.input.dtype === 'int32' ? [TOKENS] : entry.input.shape;
-    return { model: entry.create({ random: new Random(0) }), input: { dtype: entry.input.dtype, shape: [1, ...shape] } };
+    return {
+      model: entry.create({ random: new Random(0) }),
+      input: { dtype: entry.input.dtype, shape: [1, ...shape] },
+    };
   },
 }));
 
 const folder = process.env.GOSSAMER_MODELS;
-const real = (file: string, shape: number[], load: (path: string) => Promise<nn.Module>, dtype: Spec['dtype'] = 'float32') =>
+const real = (
+  file: string,
+  shape: number[],
+  load: (path: string) => Promise<nn.Module>,
+  dtype: Spec['dtype'] = 'float32',
+) =>
   folder && existsSync(join(folder, file))
-    ? [{ name: file.split('/')[0], make: async () => ({ model: await load(join(folder, file)), input: { dtype, shape } }) }]
+    ? [
+        {
+          name: file.split('/')[0],
+          make: async () => ({ model: await load(join(folder, file)), input: { dtype, shape } }),
+        },
+      ]
     : [];
 const pretrained: Subject[] = [
   ...real('resnet20_cifar10.safetensors', [1, 3, 32, 32], p => models.CifarResNet.fromPretrained(p)),
   ...real('resnet32_cifar10.safetensors', [1, 3, 32, 32], p => models.CifarResNet.fromPretrained(p)),
-  ...real('squeezenet_v1.0_deepcompressed_imagenet.safetensors', [1, 3, 227, 227], p => models.SqueezeNet.fromPretrained(p)),
+  ...real('squeezenet_v1.0_deepcompressed_imagenet.safetensors', [1, 3, 227, 227], p =>
+    models.SqueezeNet.fromPretrained(p),
+  ),
   ...real('darknet_tiny_imagenet.safetensors', [1, 3, 224, 224], p => models.TinyDarknet.fromPretrained(p)),
   ...real('doodlenet_quickdraw345.safetensors', [1, 1, 28, 28], p => models.DoodleNet.fromPretrained(p)),
   ...real('charrnn_shakespeare.safetensors', [1, TOKENS], p => models.CharLSTM.fromPretrained(p), 'int32'),
   ...real('style_transfer_wave.safetensors', [1, 3, 128, 128], p => models.StyleTransfer.fromPretrained(p)),
   ...real('ultraface_RFB-320_simplified.onnx', [1, 3, 240, 320], async p => new nn.GraphModule(await readOnnx(p))),
   ...(folder && existsSync(join(folder, 'stories260K'))
-    ? [{ name: 'stories260K', make: async () => ({ model: await models.Llama.fromPretrained(join(folder, 'stories260K')), input: { dtype: 'int32' as const, shape: [1, TOKENS] } }) }]
+    ? [
+        {
+          name: 'stories260K',
+          make: async () => ({
+            model: await models.Llama.fromPretrained(join(folder, 'stories260K')),
+            input: { dtype: 'int32' as const, shape: [1, TOKENS] },
+          }),
+        },
+      ]
     : []),
 ];
 
@@ -94,13 +119,18 @@ for (const subject of [...registry, ...pretrained]) {
     ['2:4', '2:4', undefined],
   ] as const) {
     const fresh = variant === '2:4' ? (await subject.make()).model : model;
-    const onnx = pattern ? await pruned(fresh, input, pattern, share) : await exportModel(model, { input }, { batch: null });
+    const onnx = pattern
+      ? await pruned(fresh, input, pattern, share)
+      : await exportModel(model, { input }, { batch: null });
     const bytes = encodeOnnx(onnx, { sparse: 1 / 3 });
     const random = new Random(1);
     const size = sizeOf(input.shape);
-    const data = input.dtype === 'int32' ? Int32Array.from({ length: size }, (_, i) => (i * 7) % 50) : random.normal(size);
+    const data =
+      input.dtype === 'int32' ? Int32Array.from({ length: size }, (_, i) => (i * 7) % 50) : random.normal(size);
     const reference = await ort.InferenceSession.create(bytes, { intraOpNumThreads: 1, logSeverityLevel: 3 });
-    const expected = await reference.run({ input: new ort.Tensor(input.dtype as 'float32', data as Float32Array, input.shape) });
+    const expected = await reference.run({
+      input: new ort.Tensor(input.dtype as 'float32', data as Float32Array, input.shape),
+    });
     const differences: Record<string, number> = {};
     for (const [backend, options] of Object.entries(BACKENDS)) {
       const session = await InferenceSession.create(bytes, options);
@@ -112,7 +142,7 @@ for (const subject of [...registry, ...pretrained]) {
         for (let i = 0; i < a.length; i++) {
           largest = Math.max(largest, Math.abs(a[i]));
           const difference = Math.abs(a[i] - b[i]);
-          worst = difference <= worst ? worst : difference;
+          worst = Math.max(worst, difference);
         }
         if (a.length !== b.length) worst = Number.POSITIVE_INFINITY;
       }
@@ -121,12 +151,22 @@ for (const subject of [...registry, ...pretrained]) {
     }
     await reference.release();
     rows.push({ model: subject.name, variant, differences });
-    process.stderr.write(`${subject.name} ${variant}: ${Object.entries(differences).map(([b, d]) => `${b} ${d.toExponential(1)}`).join(', ')}\n`);
+    process.stderr.write(
+      `${subject.name} ${variant}: ${Object.entries(differences)
+        .map(([b, d]) => `${b} ${d.toExponential(1)}`)
+        .join(', ')}\n`,
+    );
   }
 }
 
-const worst = rows.flatMap(row => Object.values(row.differences)).reduce((a, b) => (b <= a ? a : b), 0);
-const result = { command: 'node packages/runtime/bench/zoo.ts', bound: BOUND, worst, date: new Date().toISOString().slice(0, 10), rows };
+const worst = rows.flatMap(row => Object.values(row.differences)).reduce((a, b) => Math.max(a, b), 0);
+const result = {
+  command: 'node packages/runtime/bench/zoo.ts',
+  bound: BOUND,
+  worst,
+  date: new Date().toISOString().slice(0, 10),
+  rows,
+};
 if (flags.out) await writeFile(flags.out, [new TextEncoder().encode(`${JSON.stringify(result, null, 1)}\n`)]);
 console.log(
   flags.json

@@ -74,7 +74,15 @@ const node = (op: string, inputs: string[], outputs: string[], attributes: Node[
 function machineOf(): Machine {
   const prepare = (calls: readonly Call[]) => ({ calls, address: 0, words: 0, id: 0 });
   const threads = { count: 1, prepare, run() {} } as unknown as Threads;
-  return { memory: new Memory(false), threads, adaptive: false, operators, lowerings, constants: new Map(), release() {} };
+  return {
+    memory: new Memory(false),
+    threads,
+    adaptive: false,
+    operators,
+    lowerings,
+    constants: new Map(),
+    release() {},
+  };
 }
 
 interface Case extends Partial<Source> {
