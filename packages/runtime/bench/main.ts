@@ -16,6 +16,9 @@ import { loadTimes } from './load.ts';
 import { measure } from './measure.ts';
 import { imageNetwork, pruned } from './networks.ts';
 
+/** Arguments that decide what is measured. */
+const chosen = process.argv.slice(2).filter((arg, i, all) => arg !== '--out' && all[i - 1] !== '--out');
+
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
@@ -106,7 +109,7 @@ const load = wantsLoad
 const packageVersion = (name: string): string =>
   JSON.parse(readFileSync(new URL(`../package.json`, import.meta.resolve(name)), 'utf8')).version;
 const result: RuntimeBench = {
-  command: `npm run bench -w packages/runtime${process.argv.length > 2 ? ' -- ' : ''}${process.argv.slice(2).join(' ')}`,
+  command: ['npm run bench -w packages/runtime', ...(chosen.length ? ['--', ...chosen] : [])].join(' '),
   machine: `${cpus().length} × ${cpus()[0].model.trim()}`,
   date: new Date().toISOString().slice(0, 10),
   threads: cores,

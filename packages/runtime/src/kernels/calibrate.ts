@@ -5,10 +5,11 @@ import { gemm } from './dense.ts';
 import { convolution } from './dense-convolution.ts';
 import type { Kernels } from './module.ts';
 import type { Pattern } from './pattern.ts';
+import { reduce } from './reduce.ts';
 import { type SparseWeights, sparseProduct, sparseTokens, sparseVector } from './sparse.ts';
 import { sparseConvolution } from './sparse-convolution.ts';
 
-/** Memory that calibration may overwrite: about 4 MB. */
+/** Memory that calibration may overwrite: 40 MB. */
 export interface Region {
   readonly memory: WebAssembly.Memory;
   /** Bytes. */
@@ -147,6 +148,22 @@ function solve(a: readonly Rate[], t: readonly number[]): Rate {
   return [multiplyAdd, output, (first - output * outputs) / inputs];
 }
 
+/** Floats that no cache of a core holds. */
+const FAR = 8 << 20;
+
+/** Nanoseconds to read a byte of memory that was used long ago, at the pace of a sum. */
+function streaming(e: ReturnType<typeof recorder>, run: () => void): number {
+  e.reset();
+  reduce(e, 'sum', { x: e.scratch(FAR * 4), y: e.scratch(4), outer: 1, n: FAR });
+  let best = Number.POSITIVE_INFINITY;
+  for (let trial = 0; trial < 6; trial++) {
+    const start = performance.now();
+    run();
+    best = Math.min(best, performance.now() - start);
+  }
+  return (best * 1e6) / (FAR * 4);
+}
+
 const variantsOf = (kind: ProductKind): readonly Variant[] =>
   kind === 'vector' ? ['dense', 'csr', 'block', 'grouped'] : ['dense', 'csr', 'block'];
 
@@ -189,12 +206,14 @@ export async function calibrate(kernels: Kernels, region: Region): Promise<Rates
     await new Promise(done => setTimeout(done, 20));
   }
   samples.clear();
+  const stream = streaming(e, run);
   const rate = (measured: { amounts: Rate; nanoseconds: number }[]) =>
     solve(
       measured.map(s => s.amounts),
       measured.map(s => s.nanoseconds),
     );
-  return Object.fromEntries([...found].map(([name, samples]) => [name, rate(samples)]));
+  const rates = [...found].map(([name, measured]): [string, Rate] => [name, rate(measured)]);
+  return Object.fromEntries([...rates, ['stream', [stream, 0, 0]]]);
 }
 
 /**

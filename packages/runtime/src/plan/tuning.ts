@@ -12,7 +12,7 @@ export interface Tuning {
 }
 
 /** Memory that calibration works in. */
-const REGION = { address: 65536, bytes: 8 << 20 };
+const REGION = { address: 65536, bytes: 40 << 20 };
 
 const inNode = (): boolean => typeof process !== 'undefined' && process.versions?.node !== undefined;
 
