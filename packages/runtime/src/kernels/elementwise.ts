@@ -50,9 +50,6 @@ const DEFAULTS: Partial<Record<Unary, readonly [alpha: number, beta: number]>> =
   hardSigmoid: [0.2, 0.5],
 };
 
-export const isUnary = (name: string): name is Unary => UNARY.includes(name as Unary);
-export const isBinary = (name: string): name is Binary => BINARY.includes(name as Binary);
-
 /** y = f(x) for `size` floats; y may be x. alpha and beta default to ONNX's for the function, else 1 and 1. */
 export function unary(
   e: Emitter,

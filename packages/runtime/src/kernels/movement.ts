@@ -1,7 +1,7 @@
 /** Steps that only move elements. All arrays are dense and row-major unless strides are given. */
 import { check } from '../errors.ts';
+import { stridesOf } from '../ops/numeric.ts';
 import type { Address, Emitter } from '../plan/emitter.ts';
-import { sizeOf } from '../values.ts';
 import { integers } from './dense-window.ts';
 
 /** y[i…] = x[i…] for all indices below `dims`, by strides. */
@@ -56,9 +56,6 @@ function collapse(dims: readonly number[], xStrides: readonly number[], yStrides
   return result;
 }
 
-/** Strides in elements of a dense row-major array. */
-export const denseStrides = (dims: readonly number[]): number[] => dims.map((_, d) => sizeOf(dims.slice(d + 1)));
-
 /** ONNX Transpose: y's dimension d is x's dimension perm[d]. */
 export function transpose(
   e: Emitter,
@@ -77,9 +74,9 @@ export function transpose(
     readonly size?: number;
   },
 ): void {
-  const from = denseStrides(dims);
+  const from = stridesOf(dims);
   const yDims = perm.map(axis => dims[axis]);
-  copy(e, { x, y, dims: yDims, xStrides: perm.map(axis => from[axis]), yStrides: denseStrides(yDims), size });
+  copy(e, { x, y, dims: yDims, xStrides: perm.map(axis => from[axis]), yStrides: stridesOf(yDims), size });
 }
 
 /** Copies `blocks` runs of `length` elements: Concat, Split and Slice along one axis, and plain copies. */

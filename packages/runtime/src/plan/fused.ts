@@ -1,5 +1,6 @@
 /** Operators that fusion makes, with the plain implementations of the sequences they stand for. */
 import type { Node } from '../load/graph.ts';
+import { broadcastShapes } from '../ops/broadcast.ts';
 import { type Context, type Inputs, number, type Operator, type Operators, operatorKey } from '../ops/operator.ts';
 import type { Info, Value } from '../values.ts';
 
@@ -7,16 +8,6 @@ import type { Info, Value } from '../values.ts';
 export const FUSED = 'fused';
 
 const scalar = (value: number): Value => ({ type: 'float32', dims: [], data: Float32Array.of(value) });
-
-/** Output dims of two broadcast together. */
-export function broadcastDims(a: readonly number[], b: readonly number[]): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, i) => {
-    const x = a[i - rank + a.length] ?? 1;
-    const y = b[i - rank + b.length] ?? 1;
-    return x === 1 ? y : x;
-  });
-}
 
 const none: Context = {
   evaluate() {
@@ -47,9 +38,8 @@ function product(op: 'Conv' | 'Gemm' | 'MatMul', operators: Operators): Operator
     infer(node, inputs) {
       const [{ type, dims }] = base.infer!(split(node), inputs.slice(0, own));
       const added = [own === 2 ? inputs[2] : undefined, inputs[3]];
-      return [
-        { type, dims: added.reduce<readonly number[]>((all, x) => (x ? broadcastDims(all, x.dims) : all), dims) },
-      ];
+      const shapes = [dims, ...added.flatMap(info => (info ? [info.dims] : []))];
+      return [{ type, dims: broadcastShapes(node, shapes) }];
     },
     run(node: Node, inputs: Inputs, context: Context) {
       let [y] = base.run(split(node), inputs.slice(0, own), context);
@@ -78,7 +68,7 @@ export function fusedOperators(operators: Operators): Operators {
     /** x / √(mean over the last axis of x² + epsilon) · scale */
     [`${FUSED}:RMSNorm`]: {
       attributes: ['epsilon'],
-      infer: (_node, [x, scale]) => [{ type: x!.type, dims: broadcastDims(x!.dims, scale!.dims) }],
+      infer: (node, [x, scale]) => [{ type: x!.type, dims: broadcastShapes(node, [x!.dims, scale!.dims]) }],
       run(node, [x, scale]) {
         const data = x!.data as Float32Array;
         const size = x!.dims.at(-1)!;

@@ -1,15 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { random } from '../testing.ts';
 import { align, type Live, layout } from './layout.ts';
-
-/** Mulberry32. */
-function random(seed: number) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 describe('layout', () => {
   it('lets a chain of equal layers live in two buffers', () => {

@@ -7,7 +7,7 @@ export interface Live extends Buffer {
   last: number;
 }
 
-export const ALIGNMENT = 64;
+const ALIGNMENT = 64;
 /** Kernels may read (not write) this far past a buffer's end. */
 export const SLACK = 64;
 

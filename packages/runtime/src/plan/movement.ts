@@ -2,7 +2,7 @@
 import { binary } from '../kernels/elementwise.ts';
 import {
   copy,
-  denseStrides,
+  copyBlocks,
   depthToSpace,
   gather,
   pad,
@@ -10,6 +10,8 @@ import {
   transpose as transposeSteps,
 } from '../kernels/movement.ts';
 import { type Resize, resize as resizeSteps } from '../kernels/movement-resize.ts';
+import { expandedStrides } from '../ops/broadcast.ts';
+import { stridesOf } from '../ops/numeric.ts';
 import { number, numbers, text } from '../ops/operator.ts';
 import { bytesOf, type Info, sizeOf } from '../values.ts';
 import { shift } from './emitter.ts';
@@ -49,14 +51,7 @@ const concat: Lower = l => {
     const length = sizeOf(input!.dims.slice(axis));
     const place = shift(y, at * size);
     if (!l.inPlace(i, at * size)) {
-      copy(l.emitter, {
-        x: l.x(i),
-        y: place,
-        dims: [outer, length],
-        xStrides: [length, 1],
-        yStrides: [yStep, 1],
-        size,
-      });
+      copyBlocks(l.emitter, { x: l.x(i), y: place, blocks: outer, length, xStep: length, yStep, size });
     }
     at += length;
   });
@@ -77,7 +72,7 @@ const split: Lower = l => {
       if (outer === 1) l.alias(0, o, at * size);
       else {
         const x = shift(l.x(0), at * size);
-        copy(l.emitter, { x, y: l.y(o), dims: [outer, length], xStrides: [xStep, 1], yStrides: [length, 1], size });
+        copyBlocks(l.emitter, { x, y: l.y(o), blocks: outer, length, xStep, yStep: length, size });
       }
     }
     at += length;
@@ -110,7 +105,7 @@ const slice: Lower = l => {
   const { starts, steps } = found;
   const [x] = l.inputs;
   const [out] = l.outputs;
-  const strides = denseStrides(x!.dims);
+  const strides = stridesOf(x!.dims);
   const first = starts.reduce((sum, start, i) => sum + start * strides[i], 0) * width(x!);
   const size = width(x!);
   // Contiguous when only the outermost axis that is not 1 is cut.
@@ -125,7 +120,7 @@ const slice: Lower = l => {
       y: l.y(),
       dims: out.dims,
       xStrides: strides.map((stride, i) => stride * steps[i]),
-      yStrides: denseStrides(out.dims),
+      yStrides: stridesOf(out.dims),
       size,
     });
   return true;
@@ -135,11 +130,9 @@ const expand: Lower = l => {
   if (!numeric(l)) return false;
   const [x] = l.inputs;
   const { dims } = l.outputs[0];
-  const strides = denseStrides(x!.dims);
-  const missing = dims.length - x!.dims.length;
-  const xStrides = dims.map((_, i) => (i < missing || x!.dims[i - missing] === 1 ? 0 : strides[i - missing]));
+  const xStrides = expandedStrides(x!.dims, dims);
   if (sizeOf(dims) === sizeOf(x!.dims)) l.alias(0);
-  else copy(l.emitter, { x: l.x(0), y: l.y(), dims, xStrides, yStrides: denseStrides(dims), size: width(x!) });
+  else copy(l.emitter, { x: l.x(0), y: l.y(), dims, xStrides, yStrides: stridesOf(dims), size: width(x!) });
   return true;
 };
 
