@@ -1,19 +1,16 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findChromium, launch } from '../test/chromium.ts';
 import type { InferenceSession, SessionOptions, Tensor } from './index.ts';
 import { InferenceSession as OwnSession } from './session.ts';
 import { RandomModel } from './testing.ts';
 
-const browser = [process.env.CHROMIUM_PATH, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(
-  path => path && existsSync(path),
-);
-if (!browser) console.warn('session.web.test.ts: skipped, no Chromium found (set CHROMIUM_PATH)');
+const browser = findChromium('session.web.test.ts');
 
 const SEEDS = [3, 7, 11, 19, 23, 42];
 
@@ -84,17 +81,7 @@ describe.skipIf(!browser)('sessions in headless Chromium', () => {
       );
     });
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-    instance = await chromium.launch({
-      executablePath: browser!,
-      args: [
-        '--no-sandbox',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--enable-unsafe-webgpu',
-        '--use-webgpu-adapter=swiftshader',
-        '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
-      ],
-    });
+    instance = await launch(browser!);
   }, 120_000);
   afterAll(async () => {
     await instance?.close();

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,10 +7,10 @@ import { Random, writeOnnx } from '@gossamer/tensor';
 import { ints, onnxModel, onnxNode, onnxValue } from '@gossamer/tensor/onnx';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findChromium } from '../test/chromium.ts';
 import { type ServeOptions, serve } from './serve.ts';
 
-const path = [process.env.CHROMIUM_PATH, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(p => p && existsSync(p));
-if (!path) console.warn('race.test.ts: skipped, no Chromium found (set CHROMIUM_PATH)');
+const path = findChromium('race.test.ts');
 
 interface Result {
   readonly isolated: boolean;

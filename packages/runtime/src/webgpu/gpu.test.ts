@@ -1,17 +1,14 @@
-import { existsSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { build } from 'esbuild';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findChromium, launch } from '../../test/chromium.ts';
 import { createGpu } from './gpu.ts';
 import type { Pattern } from './pack.ts';
 import type { report } from './testing.ts';
 
-const browser = [process.env.CHROMIUM_PATH, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(
-  path => path && existsSync(path),
-);
-if (!browser) console.warn('gpu.test.ts: skipped, no Chromium found (set CHROMIUM_PATH)');
+const browser = findChromium('gpu.test.ts');
 
 const PATTERNS: readonly Pattern[] = [
   'dense',
@@ -56,18 +53,7 @@ describe.skipIf(!browser)('in headless Chromium with its software adapter', () =
       );
     });
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-    instance = await chromium.launch({
-      executablePath: browser!,
-      args: [
-        '--no-sandbox',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--enable-unsafe-webgpu',
-        '--use-webgpu-adapter=swiftshader',
-        // Else SwiftShader compiles one store for each word of workgroup memory, in seconds.
-        '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
-      ],
-    });
+    instance = await launch(browser!);
     const page = await instance.newPage();
     await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
     await page.waitForFunction('globalThis.result !== undefined');
