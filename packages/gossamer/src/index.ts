@@ -16,5 +16,6 @@ export * as sparsity from './sparsity/index.ts';
 export { evaluate, evaluator, type Metrics } from './train/evaluate.ts';
 export { type Progress, progressBars } from './train/progress.ts';
 export { type Recipe, recipe } from './train/recipe.ts';
+export { restore, type Snapshot, snapshot } from './train/snapshot.ts';
 export { classification, languageModelling, regression, type Task, type TensorBatch } from './train/task.ts';
 export { Trainer, type TrainerOptions, type TrainingResult } from './train/trainer.ts';

@@ -1,7 +1,3 @@
-import { Random } from '@gossamer/tensor';
-import { ArrayDataset, type Dataset } from '../data/dataset.ts';
-import { load } from '../data/registry.ts';
-import { normalize, resize } from '../data/transforms.ts';
 import { globalMagnitudePruning } from '../methods/pruning/global-mp.ts';
 import { LeNet300 } from '../models/lenet.ts';
 import { CifarResNet } from '../models/resnet-cifar.ts';
@@ -21,6 +17,7 @@ import {
   summarize,
   tableOf,
 } from './experiment.ts';
+import { images } from './images.ts';
 import { type Arm, baselines, type Problem, PruningBench } from './pruning-bench.ts';
 import { NarrowMobileNet, RowReader, SmallLeNet } from './small-models.ts';
 
@@ -106,22 +103,6 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
 }
 
 // ---- problems
-
-async function images(
-  name: 'fashion-mnist' | 'mnist' | 'cifar-10' | 'digits',
-  train: number,
-  test: number,
-  size: number,
-) {
-  const set = await load(name);
-  const prepare = async (data: Dataset, count: number) => {
-    const context = { indices: [], epoch: 0, random: new Random(0) };
-    const batch = await data.take(count).all();
-    const shrunk = batch.inputs.shape[2] === size ? batch : await resize(size)(batch, context);
-    return new ArrayDataset(await normalize(set.mean, set.std)(shrunk, context));
-  };
-  return { train: await prepare(set.train, train), test: await prepare(set.test, test) };
-}
 
 /** The three lengths of the experiment: images, epochs, and height and width of the images. */
 type Scale = Readonly<Record<'grey' | 'colour' | 'test' | 'epochs' | 'resnetEpochs' | 'side' | 'colourSide', number>>;

@@ -16,6 +16,7 @@ import { type Mask, prune, randomScore, sparsityReport } from '../sparsity/index
 import { StaticMask } from '../sparsity/masked.ts';
 import { type ModelLayers, modelLayers } from '../sparsity/model.ts';
 import type { Sparsifier } from '../sparsity/sparsifier.ts';
+import { restore, type Snapshot, snapshot } from '../train/snapshot.ts';
 import { classification } from '../train/task.ts';
 import { Trainer } from '../train/trainer.ts';
 import type { Measures } from './experiment.ts';
@@ -111,7 +112,7 @@ export const baselines = {
 /** Trains arms on a problem; networks trained densely for a seed are shared by all arms that prune afterwards. */
 export class PruningBench {
   readonly problem: Problem;
-  readonly #trained = new Map<number, Promise<Map<string, Float32Array>>>();
+  readonly #trained = new Map<number, Promise<Snapshot>>();
 
   constructor(problem: Problem) {
     this.problem = problem;
@@ -169,12 +170,11 @@ export class PruningBench {
       state = (async () => {
         const dense = this.#fresh(seed);
         await this.#train(dense, seed, this.denseEpochs, []);
-        const entries = [...dense.stateDict()].map(async ([name, p]) => [name, (await p.data()).slice()] as const);
-        return new Map(await Promise.all(entries));
+        return snapshot(dense);
       })();
       this.#trained.set(seed, state);
     }
-    for (const [name, values] of await state) model.stateDict().get(name)!.set(values.slice());
+    restore(model, await state);
   }
 
   #loader(seed: number, phase: number): DataLoader {

@@ -47,6 +47,43 @@ export class RowReader extends Module {
   }
 }
 
+/**
+ * 3×3 convolutions with batch normalisation and ReLU; a stage whose width differs from the one before halves the image
+ * (but the first). Global average pooling and one linear layer at the end.
+ */
+export class ConvNet extends Module {
+  readonly body: Sequential;
+  readonly head: Linear;
+
+  /**
+   * @param channels colours of the images
+   * @param widths filters of each convolution
+   */
+  constructor(channels: number, widths: readonly number[], random: Random, classes = 10) {
+    super();
+    const stages = widths.map((filters, i) => {
+      const inputs = i === 0 ? channels : widths[i - 1];
+      const stride = i > 0 && filters !== inputs ? 2 : 1;
+      return new Sequential(
+        new Conv2d(inputs, filters, 3, { padding: 1, stride, bias: false, random: random.fork(i) }),
+        new BatchNorm2d(filters),
+        new ReLU(),
+      );
+    });
+    this.body = new Sequential(...stages);
+    this.head = new Linear(widths.at(-1)!, classes, { random: random.fork('head') });
+  }
+
+  /** Pooled features [batch, last width]. */
+  features(x: Tensor): Tensor {
+    return this.body.forward(x).mean([2, 3]);
+  }
+
+  override forward(x: Tensor): Tensor {
+    return this.head.forward(this.features(x));
+  }
+}
+
 /** Narrow depthwise separable blocks as in MobileNetV1 (Howard et al. 2017), under a hidden layer with most of the weights. */
 export class NarrowMobileNet extends Module {
   readonly blocks: Sequential;
