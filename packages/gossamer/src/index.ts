@@ -1,12 +1,4 @@
 export * as data from './data/index.ts';
-export type { Check, Context, Experiment, Findings, Job, Outcome, Verdict } from './experiments/experiment.ts';
-export {
-  discoverExperiments,
-  findExperiment,
-  type Report,
-  type ReproduceOptions,
-  reproduce,
-} from './experiments/run.ts';
 export { discoverMethods, findMethod, type MethodInfo } from './methods/method.ts';
 export * as models from './models/index.ts';
 export { exportModel } from './nn/export.ts';

@@ -71,7 +71,7 @@ export {
   maxPool,
   type PoolOptions,
 } from './ops/pool.ts';
-export { bernoulli, normal, uniform } from './ops/random.ts';
+export { bernoulli, drawn, normal, uniform } from './ops/random.ts';
 export type { Axes } from './ops/reduce.ts';
 export {
   type Coordinates,
@@ -98,4 +98,4 @@ export {
   writeSafetensors,
 } from './safetensors.ts';
 export { Tensor, tensor } from './tensor.ts';
-export { type Outputs, type Traced, traceGraph } from './trace.ts';
+export { type Outputs, type Traced, type TraceOptions, traceGraph } from './trace.ts';

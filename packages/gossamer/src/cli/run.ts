@@ -24,6 +24,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     summary: 'train a model from a recipe or from flags, dense or sparse',
     load: () => import('./commands/train.ts'),
   },
+  run: {
+    summary: 'run a method that is a procedure of its own on your model and data',
+    load: () => import('./commands/run.ts'),
+  },
   methods: {
     summary: 'the published methods that are implemented',
     load: () => import('./commands/methods.ts'),

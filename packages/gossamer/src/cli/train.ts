@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { check, GossamerError, type Spec, writeFile, writeOnnx, writeSafetensors } from '@gossamer/tensor';
 import type { DataLoader } from '../data/loader.ts';
 import { horizontalFlip, randomCrop } from '../data/transforms.ts';
-import { findMethod } from '../methods/method.ts';
 import { createModel, models } from '../models/registry.ts';
+import { loadPretrained } from '../models/weights.ts';
 import { exportModel } from '../nn/export.ts';
 import type { Module } from '../nn/module.ts';
 import { Adam, AdamW, LAMB, Lion, type Optimizer, RMSprop, SGD } from '../optim/index.ts';
@@ -19,14 +19,13 @@ import {
   stepSchedule,
   warmUp,
 } from '../optim/schedule.ts';
-import type { Granularity } from '../sparsity/granularity.ts';
-import type { Sparsifier } from '../sparsity/sparsifier.ts';
 import { latestCheckpoint } from '../train/checkpoint.ts';
 import type { Recipe, RecipeOptions } from '../train/recipe.ts';
 import { classification } from '../train/task.ts';
 import type { TrainerOptions } from '../train/trainer.ts';
 import { batches } from './classification.ts';
 import { openData } from './data.ts';
+import { type SparsifierFlags, sparsifiersOf } from './sparsifier.ts';
 
 export const optimizers = { sgd: SGD, adam: Adam, adamw: AdamW, rmsprop: RMSprop, lion: Lion, lamb: LAMB } as const;
 
@@ -39,7 +38,7 @@ export const schedules: Readonly<Record<string, (steps: number) => RateSchedule>
 };
 
 /** What the flags of `gossamer train` say. */
-export interface TrainFlags {
+export interface TrainFlags extends SparsifierFlags {
   readonly model: string;
   readonly data: string;
   readonly normalize?: string;
@@ -54,11 +53,8 @@ export interface TrainFlags {
   readonly schedule: string;
   readonly warmup: number;
   readonly labelSmoothing: number;
-  readonly sparsifier?: string;
-  readonly sparsity?: number;
-  readonly pattern: Granularity;
-  readonly allocation?: string;
-  readonly exclude: readonly string[];
+  /** A safetensors file to start from. */
+  readonly weights?: string;
   readonly seed: number;
 }
 
@@ -68,6 +64,7 @@ export async function fromFlags(flags: TrainFlags): Promise<TrainerOptions> {
   const { input } = models[flags.model];
   const data = await openData(flags.data, flags.normalize, { dtype: input.dtype, shape: [1, ...input.shape] });
   const model = createModel(flags.model, { classes: data.classes, width: flags.width, seed });
+  if (flags.weights !== undefined) (await loadPretrained(model, flags.weights)).train();
   const augmented = flags.augment
     ? { ...data, transforms: [randomCrop(), horizontalFlip(), ...data.transforms] }
     : data;
@@ -92,27 +89,6 @@ function optimizerOf(model: Module, { optimizer, lr, momentum, weightDecay }: Tr
     ? new SGD(model.parameters(), { ...options, momentum })
     : new optimizers[optimizer](model.parameters(), options);
 }
-
-/** The method of that name, with the sparsity that was asked for. */
-async function sparsifiersOf({
-  sparsifier,
-  sparsity,
-  pattern,
-  allocation,
-  exclude,
-}: TrainFlags): Promise<Sparsifier[]> {
-  if (sparsifier === undefined && sparsity === undefined) return [];
-  const method = await findMethod(sparsifier ?? 'gradual-magnitude-pruning');
-  const Class = Object.values(method.module).find(isSparsifier);
-  check(Class, `--sparsifier ${method.slug}: is a ${method.kind} and takes no part in training; see gossamer methods`);
-  check(sparsity !== undefined, `--sparsifier ${method.slug}: give --sparsity, such as 0.9`);
-  const options = { sparsity, ...(pattern.kind !== 'element' && { granularity: pattern }), exclude };
-  return [new Class({ ...options, ...(allocation && { allocation }) })];
-}
-
-type SparsifierClass = new (options: object) => Sparsifier;
-const isSparsifier = (value: unknown): value is SparsifierClass =>
-  typeof value === 'function' && typeof value.prototype?.prepare === 'function';
 
 /** The default export of a file, made for a seed. */
 export async function fromRecipe(path: string, options: RecipeOptions): Promise<TrainerOptions> {

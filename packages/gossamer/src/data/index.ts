@@ -25,6 +25,17 @@ export type { LabelledRows, RatingSet, Ratings, TableSet } from './sets/tables.t
 export { END_OF_STORY, type ParallelSet, type TextSet } from './sets/text.ts';
 export { type Csr, normalizeRows, toDense } from './sparse.ts';
 export { dataFolder, type LoadOptions, readData } from './store.ts';
+export {
+  degrade,
+  type Image,
+  luma,
+  type Pair,
+  PatchDataset,
+  psnr,
+  resizeBicubic,
+  ssim,
+  toUnit,
+} from './super-resolution.ts';
 export { CharTokenizer, type Tokenizer, tokenizerFromJson, WordTokenizer } from './tokenizers.ts';
 export type { Transform, TransformContext } from './transforms.ts';
 export * as transforms from './transforms.ts';

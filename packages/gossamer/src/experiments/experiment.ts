@@ -4,7 +4,10 @@ import type { Progress } from '../train/progress.ts';
 export type Condition = Readonly<Record<string, string | number | boolean>>;
 export type Measures = Readonly<Record<string, number>>;
 
-/** One training or measurement of an experiment. Finished jobs are kept, so a killed experiment resumes. */
+/**
+ * One training or measurement of an experiment, named by arm and condition. Finished jobs are kept, so a killed experiment
+ * resumes.
+ */
 export interface Job {
   /** Method or baseline, by name. */
   readonly arm: string;
@@ -55,7 +58,9 @@ export interface Context {
   readonly full: boolean;
   readonly seeds: readonly number[];
   readonly progress: Progress;
-  /** Runs jobs one after another, skipping those that a former run finished, and returns all outcomes in order. */
+  /**
+   * Runs jobs, skipping those that a former run finished or that another process is at, and returns all outcomes in order.
+   */
   run(jobs: readonly Job[]): Promise<Outcome[]>;
 }
 
@@ -68,6 +73,8 @@ export interface Experiment {
   readonly version: number;
   /** Number of seeds unless `--seeds` says otherwise. */
   readonly seeds: number;
+  /** Compares methods and is the evidence of none: not among the systems that `--all` means. */
+  readonly comparison?: true;
   run(context: Context): Promise<Findings>;
 }
 

@@ -4,6 +4,7 @@ import { CifarResNet } from '../models/resnet-cifar.ts';
 import type { Module } from '../nn/module.ts';
 import { Adam, SGD } from '../optim/index.ts';
 import { lineChart } from '../plot.ts';
+import { type Arm, baselines } from './arms.ts';
 import {
   type Check,
   type Context,
@@ -18,7 +19,7 @@ import {
   tableOf,
 } from './experiment.ts';
 import { images } from './images.ts';
-import { type Arm, baselines, type Problem, PruningBench } from './pruning-bench.ts';
+import { type Problem, PruningBench } from './pruning-bench.ts';
 import { NarrowMobileNet, RowReader, SmallLeNet } from './small-models.ts';
 
 export const experiment: Experiment = {

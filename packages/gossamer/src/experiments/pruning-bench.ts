@@ -1,32 +1,26 @@
-import { Random, type Spec } from '@gossamer/tensor';
+import { check, Random, type Spec } from '@gossamer/tensor';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { DataLoader } from '../data/loader.ts';
-import { GradualGlobalMagnitudePruning, globalMagnitudePruning } from '../methods/pruning/global-mp.ts';
-import { GradualMagnitudePruning } from '../methods/pruning/gradual-magnitude-pruning.ts';
-import { grasp } from '../methods/pruning/grasp.ts';
-import { oneShotMagnitude } from '../methods/pruning/one-shot-magnitude.ts';
-import { snip } from '../methods/pruning/snip.ts';
-import { synflow } from '../methods/pruning/synflow.ts';
-import { RigL } from '../methods/sparse-training/rigl.ts';
-import { SET } from '../methods/sparse-training/set.ts';
+import { imp } from '../methods/pruning/imp.ts';
 import type { Module } from '../nn/module.ts';
 import { cosineSchedule, type Optimizer } from '../optim/index.ts';
 import { findCollapse } from '../sparsity/collapse.ts';
-import { type Mask, prune, randomScore, sparsityReport } from '../sparsity/index.ts';
+import { type Mask, sparsityReport } from '../sparsity/index.ts';
 import { StaticMask } from '../sparsity/masked.ts';
 import { type ModelLayers, modelLayers } from '../sparsity/model.ts';
 import type { Sparsifier } from '../sparsity/sparsifier.ts';
 import { restore, type Snapshot, snapshot } from '../train/snapshot.ts';
-import { classification } from '../train/task.ts';
 import { Trainer } from '../train/trainer.ts';
+import { type Arm, type Setting, task } from './arms.ts';
 import type { Measures } from './experiment.ts';
-
-// The pruners that papers compare with, trained on one problem with one budget: all see the same number of epochs.
+import { TrainingCost } from './training-cost.ts';
 
 /** A network, its data, and the training that every method gets. */
 export interface Problem {
   readonly name: string;
   readonly model: (random: Random) => Module;
+  /** The narrowest network of this kind that has at least so many weights in its layers. */
+  readonly narrow?: (random: Random, weights: number) => Module;
   readonly train: Dataset;
   readonly test: Dataset;
   readonly batchSize: number;
@@ -35,84 +29,24 @@ export interface Problem {
   readonly optimizer: (model: Module) => Optimizer;
 }
 
-export interface Setting {
-  readonly sparsity: number;
-  readonly seed: number;
+/** What one training or several in a row are told, and what they took. */
+interface Phase {
+  readonly epochs: number;
+  readonly sparsifiers: readonly Sparsifier[];
+  /** Phases of the same number see the data in the same order. */
+  readonly order: number;
 }
 
-/** How an arm makes its mask: from a trained network, from an untrained one, or while it trains. */
-export type Arm =
-  | { readonly when: 'after'; mask(found: ModelLayers, setting: Setting): Mask }
-  | { readonly when: 'before'; mask(at: Start, setting: Setting): Promise<Mask> | Mask }
-  | { readonly when: 'during'; sparsifier(setting: Setting, plan: { steps: number; epochSteps: number }): Sparsifier };
-
-/** An untrained network with what data-driven pruners look at. */
-export interface Start {
-  readonly model: Module;
-  readonly found: ModelLayers;
-  readonly input: Spec;
-  /** Random training samples, other ones for each seed. */
-  samples(count: number): Promise<Batch>;
+interface Trained {
+  readonly state: Snapshot;
+  readonly cost: number;
+  readonly cpu: number;
 }
-
-const task = classification();
-
-/** Updates in the course of a training, of the methods that update often. */
-const UPDATES = 40;
-const interval = (steps: number): number => Math.max(1, Math.round(steps / UPDATES));
-
-/** The usual baselines by name. */
-export const baselines = {
-  'uniform MP': { when: 'after', mask: ({ layers }, { sparsity }) => oneShotMagnitude(layers, { sparsity }) },
-  'ERK MP': {
-    when: 'after',
-    mask: ({ layers }, { sparsity }) => oneShotMagnitude(layers, { sparsity, allocation: 'erk' }),
-  },
-  'global MP': { when: 'after', mask: ({ layers }, { sparsity }) => globalMagnitudePruning(layers, { sparsity }) },
-  'gradual global MP': {
-    when: 'during',
-    sparsifier: ({ sparsity }, { steps }) => new GradualGlobalMagnitudePruning({ sparsity, interval: interval(steps) }),
-  },
-  GMP: {
-    when: 'during',
-    sparsifier: ({ sparsity }, { steps }) =>
-      new GradualMagnitudePruning({ sparsity, interval: interval(steps), exclude: [] }),
-  },
-  SNIP: {
-    when: 'before',
-    mask: async ({ model, found, samples }, { sparsity }) =>
-      snip({ model, task, layers: found, batches: [await samples(128)] }, { sparsity }),
-  },
-  GraSP: {
-    when: 'before',
-    mask: async ({ model, found, samples }, { sparsity }) =>
-      grasp({ model, task, layers: found, batches: [await samples(100)] }, { sparsity }),
-  },
-  SynFlow: {
-    when: 'before',
-    mask: ({ model, found, input }, { sparsity }) => synflow(model, [input], found, { sparsity }),
-  },
-  RigL: {
-    when: 'during',
-    sparsifier: ({ sparsity }, { steps }) => new RigL({ sparsity, interval: interval(steps) }),
-  },
-  SET: {
-    when: 'during',
-    sparsifier: ({ sparsity }, { epochSteps }) => new SET({ sparsity, interval: epochSteps }),
-  },
-  random: {
-    when: 'before',
-    mask: ({ found: { layers } }, { sparsity, seed }) => {
-      const random = new Random(seed).fork('random pruning');
-      return prune(layers, l => randomScore(l.values.length, random.fork(l.name)), { sparsity });
-    },
-  },
-} satisfies Record<string, Arm>;
 
 /** Trains arms on a problem; networks trained densely for a seed are shared by all arms that prune afterwards. */
 export class PruningBench {
   readonly problem: Problem;
-  readonly #trained = new Map<number, Promise<Snapshot>>();
+  readonly #trained = new Map<number, Promise<Trained>>();
 
   constructor(problem: Problem) {
     this.problem = problem;
@@ -123,69 +57,165 @@ export class PruningBench {
     return Math.ceil(this.problem.epochs / 2);
   }
 
-  /** Test accuracy in percent of the dense network with the whole budget. */
+  /** What {@link run} measures, of the dense network with the whole budget. */
   async dense(seed: number): Promise<Measures> {
-    return { accuracy: await this.#train(this.#fresh(seed), seed, this.problem.epochs, []) };
+    const cpu = cpuSeconds();
+    const { epochs } = this.problem;
+    const accuracy = await this.#train(this.#fresh(seed), seed, { epochs, sparsifiers: [], order: 0 });
+    return { accuracy, flops: 100, nonzeros: 100, training: 100, cpu: cpuSeconds() - cpu };
   }
 
-  /** Test accuracy, and FLOPs left, both in percent; with `inspect` also whether the network is connected (1 or 0). */
+  /** The same of a narrower dense network that has as many weights as are left at the setting's sparsity. */
+  async narrow({ sparsity, seed }: Setting): Promise<Measures> {
+    const { narrow, epochs, name } = this.problem;
+    check(narrow, () => `${name}: has no narrower networks`);
+    const cpu = cpuSeconds();
+    const wide = await this.#size(this.#fresh(seed));
+    const model = narrow(new Random(seed).fork('model'), Math.round((1 - sparsity) * wide.weights));
+    const accuracy = await this.#train(model, seed, { epochs, sparsifiers: [], order: 0 });
+    const { weights, flops } = await this.#size(model);
+    const share = (100 * flops) / wide.flops;
+    const nonzeros = (100 * weights) / wide.weights;
+    return { accuracy, flops: share, nonzeros, training: share, cpu: cpuSeconds() - cpu };
+  }
+
+  /**
+   * Test accuracy; FLOPs and weights left; operations of the whole training, all in percent (of the dense network and its
+   * training); and its CPU seconds. With `inspect` also whether the network is connected (1 or 0).
+   */
   async run(arm: Arm, setting: Setting, { inspect = false } = {}): Promise<Measures> {
-    const { problem } = this;
-    const { seed } = setting;
-    const model = this.#fresh(seed);
+    const cpu = cpuSeconds();
+    const model = this.#fresh(setting.seed);
     const input = await this.#input();
-    let epochs = problem.epochs;
-    let sparsifier: Sparsifier;
-    if (arm.when === 'during') {
-      const epochSteps = this.#loader(seed, 0).length;
-      sparsifier = arm.sparsifier(setting, { steps: epochs * epochSteps, epochSteps });
-    } else {
-      if (arm.when === 'after') {
-        await this.#loadTrained(model, seed);
-        epochs -= this.denseEpochs;
-      }
-      const found = await modelLayers(model, [input]);
-      const samples = (count: number) => this.#samples(seed, count);
-      const mask =
-        arm.when === 'after' ? arm.mask(found, setting) : await arm.mask({ model, found, input, samples }, setting);
-      sparsifier = new StaticMask(mask);
-    }
-    const accuracy = await this.#train(model, seed, epochs, [sparsifier]);
+    const cost = new TrainingCost();
+    const { accuracy, mask, before = 0 } = await this.#prune(arm, model, setting, cost);
     const found = await modelLayers(model, [input]);
-    const mask = sparsifier.mask!;
     const { total } = sparsityReport(found.layers, { mask });
-    const measures = { accuracy, flops: (100 * total.flopsSparse) / total.flopsDense };
+    const measures = {
+      accuracy,
+      flops: (100 * total.flopsSparse) / total.flopsDense,
+      nonzeros: (100 * total.nonzeros) / total.parameters,
+      training: (100 * cost.steps) / (this.problem.epochs * this.#loader(0, 0).length),
+      cpu: cpuSeconds() - cpu + before,
+    };
     if (!inspect) return measures;
     const { connected, empty } = await findCollapse(model, [input], found, mask);
     return { ...measures, connected: Number(connected), empty: empty.length };
+  }
+
+  /** Spends the budget as the arm says. `before`: CPU seconds of a shared training that this run did not spend. */
+  async #prune(
+    arm: Arm,
+    model: Module,
+    setting: Setting,
+    cost: TrainingCost,
+  ): Promise<{ accuracy: number; mask: Mask; before?: number }> {
+    const { seed } = setting;
+    const { epochs } = this.problem;
+    const epochSteps = this.#loader(seed, 0).length;
+    const train = async (sparsifier: Sparsifier, left: number, gradients: 'sparse' | 'dense' = 'sparse') => {
+      const sparsifiers = [cost.watch(sparsifier, gradients)];
+      const accuracy = await this.#train(model, seed, { epochs: left, sparsifiers, order: left === epochs ? 0 : 2 });
+      return { accuracy, mask: sparsifier.mask! };
+    };
+    const later = epochs - this.denseEpochs;
+    switch (arm.when) {
+      case 'rounds':
+        return this.#rounds(arm, model, setting, cost);
+      case 'before': {
+        const input = await this.#input();
+        const found = await modelLayers(model, [input]);
+        const samples = (count: number) => this.#samples(seed, count);
+        return train(new StaticMask(await arm.mask({ model, found, input, samples }, setting)), epochs);
+      }
+      case 'after': {
+        const before = await this.#loadTrained(model, seed, cost);
+        const found = await this.#layers(model);
+        return { ...(await train(new StaticMask(arm.mask(found, setting)), later)), before };
+      }
+      case 'during': {
+        if (arm.from !== 'trained') {
+          return train(arm.sparsifier(setting, { steps: epochs * epochSteps, epochSteps }), epochs, arm.gradients);
+        }
+        const before = await this.#loadTrained(model, seed, cost);
+        const sparsifier = arm.sparsifier(setting, { steps: later * epochSteps, epochSteps });
+        return { ...(await train(sparsifier, later, arm.gradients)), before };
+      }
+    }
+  }
+
+  /** The budget in equal parts: a dense training and the rounds. */
+  async #rounds(
+    { rounds, rewind }: Arm & { when: 'rounds' },
+    model: Module,
+    { sparsity, seed }: Setting,
+    cost: TrainingCost,
+  ): Promise<{ accuracy: number; mask: Mask }> {
+    const { epochs, name } = this.problem;
+    check(
+      epochs % (rounds + 1) === 0,
+      () => `${name}: ${epochs} epochs do not divide into ${rounds} rounds and a dense training`,
+    );
+    const each = epochs / (rounds + 1);
+    const found = imp({
+      model,
+      inputs: [await this.#input()],
+      sparsity,
+      rounds,
+      rewind,
+      train: async ({ round, sparsifiers }) => {
+        if (round === 0) cost.add(each * this.#loader(seed, 0).length);
+        else for (const s of sparsifiers) cost.watch(s);
+        // A rewound training sees the same batches again.
+        return this.#train(model, seed, { epochs: each, sparsifiers, order: 0 });
+      },
+    });
+    let last: { accuracy: number; mask: Mask } | undefined;
+    for await (const { result, mask } of found) if (mask) last = { accuracy: result, mask };
+    return last!;
   }
 
   #fresh(seed: number): Module {
     return this.problem.model(new Random(seed).fork('model'));
   }
 
-  async #loadTrained(model: Module, seed: number): Promise<void> {
-    let state = this.#trained.get(seed);
-    if (!state) {
-      state = (async () => {
+  async #layers(model: Module): Promise<ModelLayers> {
+    return modelLayers(model, [await this.#input()]);
+  }
+
+  async #size(model: Module): Promise<{ weights: number; flops: number }> {
+    const { total } = sparsityReport((await this.#layers(model)).layers);
+    return { weights: total.parameters, flops: total.flopsDense };
+  }
+
+  /** Loads the network that was trained for half of the budget, and returns the CPU seconds which that took before. */
+  async #loadTrained(model: Module, seed: number, cost: TrainingCost): Promise<number> {
+    const known = this.#trained.get(seed);
+    const found =
+      known ??
+      (async () => {
+        const cpu = cpuSeconds();
         const dense = this.#fresh(seed);
-        await this.#train(dense, seed, this.denseEpochs, []);
-        return snapshot(dense);
+        await this.#train(dense, seed, { epochs: this.denseEpochs, sparsifiers: [], order: 1 });
+        const steps = this.denseEpochs * this.#loader(seed, 1).length;
+        return { state: await snapshot(dense), cost: steps, cpu: cpuSeconds() - cpu };
       })();
-      this.#trained.set(seed, state);
-    }
-    restore(model, await state);
+    this.#trained.set(seed, found);
+    const trained = await found;
+    restore(model, trained.state);
+    cost.add(trained.cost);
+    return known ? trained.cpu : 0;
   }
 
-  #loader(seed: number, phase: number): DataLoader {
+  #loader(seed: number, order: number): DataLoader {
     const { train, batchSize } = this.problem;
-    return new DataLoader(train, { batchSize, shuffle: true, dropLast: true, seed: 1000 * phase + seed });
+    return new DataLoader(train, { batchSize, shuffle: true, dropLast: true, seed: 1000 * order + seed });
   }
 
-  async #train(model: Module, seed: number, epochs: number, sparsifiers: readonly Sparsifier[]): Promise<number> {
-    const { test, optimizer, epochs: all } = this.problem;
-    // Fine-tuning sees the data in an order of its own.
-    const train = this.#loader(seed, epochs === all ? 0 : 1 + sparsifiers.length);
+  /** Test accuracy in percent after a training with its own learning-rate schedule. */
+  async #train(model: Module, seed: number, { epochs, sparsifiers, order }: Phase): Promise<number> {
+    const { test, optimizer } = this.problem;
+    const train = this.#loader(seed, order);
     const { metrics } = await new Trainer({
       model,
       task,
@@ -211,4 +241,10 @@ export class PruningBench {
     const order = new Random(seed).fork('calibration').permutation(train.length);
     return train.batch(order.subarray(0, count));
   }
+}
+
+/** Of this process, on all threads. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }

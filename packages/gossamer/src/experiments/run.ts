@@ -1,18 +1,35 @@
-import { check, GossamerError, writeFile } from '@gossamer/tensor';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { check, writeFile } from '@gossamer/tensor';
 import { type Progress, silent } from '../train/progress.ts';
-import type { Check, Context, Experiment, Findings, Job, Measures, Outcome, Verdict } from './experiment.ts';
+import type { RegisteredExperiment } from './discover.ts';
+import type { Check, Context, Findings, Job, Measures, Outcome, Verdict } from './experiment.ts';
 import { verdictOf } from './experiment.ts';
+import { codeHash, type Fingerprint } from './fingerprint.ts';
+import { JobStore } from './job-store.ts';
+import { withHelpers } from './parallel/with-helpers.ts';
 
 export interface ReproduceOptions {
   readonly smoke?: boolean;
   readonly full?: boolean;
   /** Number of seeds, 0 … n − 1; default what the experiment says, 1 in a smoke run. */
   readonly seeds?: number;
-  /** Folder of kept results: `<slug>.json`, figures, and finished jobs under `.jobs/`. Default none is written. */
+  /** Folder of kept results: `<slug>.json` and figures. Default none is written. */
   readonly out?: string;
+  /** Folder of finished jobs, with which a stopped run goes on; default `.jobs` in `out`. */
+  readonly store?: string;
+  /** Processes that share the jobs; default 1. The results are the same. */
+  readonly jobs?: number;
+  /** Where in the list of jobs this process begins, 0…1, when several share them; default 0. */
+  readonly place?: number;
   /** Run finished jobs again. */
   readonly fresh?: boolean;
   readonly progress?: Progress;
+  /** Called for every job that this process has run. */
+  readonly finished?: (outcome: Outcome) => void;
 }
 
 /** A result as it is kept under version control. */
@@ -25,93 +42,166 @@ export interface Report extends Omit<Findings, 'figures'> {
   readonly figures: readonly string[];
   readonly command: string;
   readonly seeds: readonly number[];
+  /** Of all jobs together, whenever and by whom they were run. */
   readonly seconds: number;
   readonly date: string;
   readonly versions: Readonly<Record<string, string>>;
   readonly machine: string;
+  readonly fingerprint: Fingerprint;
   readonly outcomes: readonly Outcome[];
 }
 
-/** All experiments, found as files `experiments/<slug>.ts` that export `experiment`. */
-export async function discoverExperiments(): Promise<Experiment[]> {
-  const { readdir } = await import('node:fs/promises');
-  const root = new URL('.', import.meta.url);
-  const files = (await readdir(root)).filter(f => /\.[jt]s$/.test(f) && !/\.(test|d)\.[jt]s$/.test(f));
-  const modules = await Promise.all(files.map(f => import(new URL(f, root).href)));
-  return modules
-    .flatMap(m => (m.experiment ? [m.experiment as Experiment] : []))
-    .sort((a, b) => a.slug.localeCompare(b.slug));
-}
-
-export async function findExperiment(slug: string): Promise<Experiment> {
-  const all = await discoverExperiments();
-  const found = all.find(e => e.slug === slug);
-  check(found, () => `no experiment '${slug}'; there are ${all.map(e => e.slug).join(', ')}`);
-  return found;
-}
-
 /** Runs an experiment and returns what is kept of it. With `out`, a killed run goes on where it was. */
-export async function reproduce(experiment: Experiment, options: ReproduceOptions = {}): Promise<Report> {
-  const { smoke = false, full = false, out, fresh = false, progress = silent } = options;
-  const count = options.seeds ?? (smoke ? 1 : experiment.seeds);
-  check(Number.isInteger(count) && count >= 1, () => `reproduce: ${count} seeds; expected 1 or more`);
-  const seeds = Array.from({ length: count }, (_, i) => i);
-  const mode = smoke ? 'smoke' : full ? 'full' : 'standard';
-  const kept = await JobStore.open(
-    out && `${out}/.jobs/${experiment.slug}-v${experiment.version}-${mode}.jsonl`,
-    fresh,
-  );
-  const used: Outcome[] = [];
-  const run = async (jobs: readonly Job[]): Promise<Outcome[]> => {
-    const bar = progress.start(experiment.slug, jobs.length, { unit: 'runs' });
-    const outcomes: Outcome[] = [];
-    try {
-      for (const job of jobs) {
-        bar.update(outcomes.length, { arm: `${job.arm} ${Object.values(job.condition).join(' ')}` });
-        outcomes.push(kept.find(job) ?? (await kept.add(job, await timed(job))));
-      }
-      bar.update(outcomes.length, {});
-    } finally {
-      bar.stop();
-    }
-    used.push(...outcomes);
-    return outcomes;
+export async function reproduce(experiment: RegisteredExperiment, options: ReproduceOptions = {}): Promise<Report> {
+  const { out, jobs = 1, progress = silent } = options;
+  check(Number.isInteger(jobs) && jobs >= 1, () => `reproduce: ${jobs} processes; expected 1 or more`);
+  const fingerprint = await fingerprintOf(experiment, options);
+  if (out !== undefined) await refuseToReplace(out, experiment.slug, fingerprint);
+  const shared = options.store ?? (out === undefined ? undefined : join(out, '.jobs'));
+  if (jobs === 1) return run(experiment, options, fingerprint, shared);
+  const store = shared ?? (await mkdtemp(join(tmpdir(), 'gossamer-jobs-')));
+  const { smoke = false, full = false } = options;
+  const { file } = experiment;
+  try {
+    // Finished jobs are forgotten before a helper looks for them.
+    await openStore(experiment, store, fingerprint, options.fresh);
+    return await withHelpers(jobs, { file, store, smoke, full, seeds: fingerprint.seeds }, progress, () =>
+      run(experiment, { ...options, fresh: false }, fingerprint, store),
+    );
+  } finally {
+    if (shared === undefined) await rm(store, { recursive: true, force: true });
+  }
+}
+
+/** What a result of this experiment with these options would come from. */
+export async function fingerprintOf(
+  experiment: RegisteredExperiment,
+  { smoke = false, full = false, seeds = smoke ? 1 : experiment.seeds }: ReproduceOptions,
+): Promise<Fingerprint> {
+  check(Number.isInteger(seeds) && seeds >= 1, () => `reproduce: ${seeds} seeds; expected 1 or more`);
+  check(!(smoke && full), 'reproduce: both smoke and full; expected one of them or none');
+  return {
+    code: await codeHash(experiment.file),
+    mode: smoke ? 'smoke' : full ? 'full' : 'standard',
+    seeds,
+    threads: process.env.GOSSAMER_THREADS ?? 'all',
   };
-  const context: Context = { smoke, full, seeds, progress, run };
-  const findings = await experiment.run(context);
+}
+
+/** The kept result of an experiment, or nothing if there is none that can be read. */
+export async function keptReport(folder: string, slug: string): Promise<Report | undefined> {
+  return readFile(join(folder, `${slug}.json`), 'utf8').then(
+    text => JSON.parse(text) as Report,
+    () => undefined,
+  );
+}
+
+/** Seconds decide nothing and must not take the place of hours. */
+async function refuseToReplace(out: string, slug: string, { mode }: Fingerprint): Promise<void> {
+  if (mode !== 'smoke') return;
+  const kept = await keptReport(out, slug);
+  check(
+    !kept || kept.verdict === 'smoke run',
+    () => `${join(out, `${slug}.json`)} holds a result that a smoke run would replace; give another --out`,
+  );
+}
+
+const openStore = (
+  { slug, version }: RegisteredExperiment,
+  store: string | undefined,
+  { mode }: Fingerprint,
+  fresh?: boolean,
+): Promise<JobStore> => JobStore.open(store && join(store, `${slug}-v${version}-${mode}.jsonl`), fresh);
+
+async function run(
+  experiment: RegisteredExperiment,
+  { smoke = false, full = false, out, fresh, place = 0, progress = silent, finished }: ReproduceOptions,
+  fingerprint: Fingerprint,
+  store: string | undefined,
+): Promise<Report> {
+  const { slug, title, claim } = experiment;
+  const seeds = Array.from({ length: fingerprint.seeds }, (_, i) => i);
+  const kept = await openStore(experiment, store, fingerprint, fresh);
+  const used: Outcome[] = [];
+  const context: Context = {
+    smoke,
+    full,
+    seeds,
+    progress,
+    async run(jobs) {
+      const outcomes = await share(slug, jobs, kept, { place, progress, finished });
+      used.push(...outcomes);
+      return outcomes;
+    },
+  };
+  const { checks, tables, notes = [], figures = [] } = await experiment.run(context);
   const report: Report = {
-    slug: experiment.slug,
-    title: experiment.title,
-    claim: experiment.claim,
-    verdict: smoke ? 'smoke run' : verdictOf(findings.checks),
-    checks: findings.checks,
-    tables: findings.tables,
-    notes: findings.notes ?? [],
-    figures: (findings.figures ?? []).map(f => `${experiment.slug}-${f.name}.svg`),
-    command: commandOf(experiment.slug, mode),
+    slug,
+    title,
+    claim,
+    verdict: smoke ? 'smoke run' : verdictOf(checks),
+    checks,
+    tables,
+    notes,
+    figures: figures.map(f => `${slug}-${f.name}.svg`),
+    command: commandOf(slug, fingerprint),
     seeds,
     seconds: Math.round(used.reduce((s, o) => s + o.seconds, 0)),
     date: new Date().toISOString().slice(0, 10),
-    ...(await environment()),
+    ...environment(),
+    fingerprint,
     outcomes: used,
   };
-  if (out) {
-    for (const [i, figure] of (findings.figures ?? []).entries()) {
-      await writeFile(`${out}/${report.figures[i]}`, [new TextEncoder().encode(figure.svg)]);
-    }
-    await writeFile(`${out}/${experiment.slug}.json`, [
-      new TextEncoder().encode(`${JSON.stringify(report, null, 1)}\n`),
-    ]);
+  if (out !== undefined) {
+    const write = (name: string, text: string) => writeFile(join(out, name), [new TextEncoder().encode(text)]);
+    for (const [i, { svg }] of figures.entries()) await write(report.figures[i], svg);
+    await write(`${slug}.json`, `${JSON.stringify(report, null, 1)}\n`);
   }
   return report;
 }
 
-/** The command that gives the same numbers: with another number of threads, sums round differently. */
-function commandOf(slug: string, mode: 'smoke' | 'full' | 'standard'): string {
-  const threads = process.env.GOSSAMER_THREADS;
-  const flag = mode === 'standard' ? '' : ` --${mode}`;
-  return `${threads ? `GOSSAMER_THREADS=${threads} ` : ''}gossamer reproduce ${slug}${flag}`;
+/** Between two looks at what other processes have finished, when all that is left is theirs. */
+const pauseMs = 200;
+
+/** Does jobs that nobody has done or is at, until all are done. */
+async function share(
+  label: string,
+  jobs: readonly Job[],
+  kept: JobStore,
+  { place, progress, finished }: { place: number; progress: Progress; finished?: (outcome: Outcome) => void },
+): Promise<Outcome[]> {
+  // Processes begin at different places, so that neighbours, which often share a trained network, meet in one of them.
+  const first = Math.floor(place * jobs.length);
+  const order = [...jobs.slice(first), ...jobs.slice(0, first)];
+  await kept.refresh();
+  const before = jobs.filter(job => kept.find(job)).length;
+  const bar = progress.start(label, jobs.length, { unit: 'runs', done: before });
+  try {
+    for (;;) {
+      const open = order.filter(job => !kept.find(job));
+      if (open.length === 0) break;
+      const job = await kept.claim(open);
+      bar.update(jobs.length - open.length, { arm: job ? nameOf(job) : 'waiting for other processes' });
+      if (job) {
+        try {
+          const outcome = await kept.add(job, await timed(job));
+          finished?.(outcome);
+        } finally {
+          await kept.release(job);
+        }
+      } else {
+        await setTimeout(pauseMs);
+      }
+      await kept.refresh();
+    }
+    bar.update(jobs.length, {});
+  } finally {
+    bar.stop();
+  }
+  return jobs.map(job => kept.find(job)!);
 }
+
+const nameOf = ({ arm, condition }: Job): string => `${arm} ${Object.values(condition).join(' ')}`;
 
 async function timed(job: Job): Promise<{ measures: Measures; seconds: number }> {
   const start = performance.now();
@@ -119,62 +209,17 @@ async function timed(job: Job): Promise<{ measures: Measures; seconds: number }>
   return { measures, seconds: (performance.now() - start) / 1000 };
 }
 
-async function environment(): Promise<{ versions: Record<string, string>; machine: string }> {
-  const os = await import('node:os');
-  const { createRequire } = await import('node:module');
+/** The command that gives the same numbers. */
+function commandOf(slug: string, { mode, threads }: Fingerprint): string {
+  const flag = mode === 'standard' ? '' : ` --${mode}`;
+  return `${threads === 'all' ? '' : `GOSSAMER_THREADS=${threads} `}gossamer reproduce ${slug}${flag}`;
+}
+
+function environment(): { versions: Record<string, string>; machine: string } {
   const { env } = createRequire(import.meta.url)('onnxruntime-common') as { env: { versions: { common: string } } };
-  const [cpu] = os.cpus();
+  const [cpu] = cpus();
   return {
     versions: { node: process.versions.node, onnxruntime: env.versions.common },
-    machine: `${os.availableParallelism()} × ${cpu?.model.trim() ?? 'unknown'}`,
+    machine: `${availableParallelism()} × ${cpu?.model.trim() ?? 'unknown'}`,
   };
 }
-
-/** Finished jobs, one JSON line each; a line torn by a crash is ignored. */
-class JobStore {
-  readonly #path: string | undefined;
-  readonly #outcomes: Map<string, Outcome>;
-
-  private constructor(path: string | undefined, outcomes: Map<string, Outcome>) {
-    this.#path = path;
-    this.#outcomes = outcomes;
-  }
-
-  static async open(path: string | undefined, fresh: boolean): Promise<JobStore> {
-    const outcomes = new Map<string, Outcome>();
-    if (path !== undefined) {
-      const fs = await import('node:fs/promises');
-      await fs.mkdir(path.slice(0, path.lastIndexOf('/')), { recursive: true });
-      if (fresh) await fs.rm(path, { force: true });
-      const text = await fs.readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return '';
-        throw new GossamerError(`${path}: ${error.message}`);
-      });
-      for (const line of text.split('\n')) {
-        try {
-          const outcome = JSON.parse(line) as Outcome;
-          outcomes.set(keyOf(outcome), outcome);
-        } catch {
-          // The last line of a killed run; its job is done again.
-        }
-      }
-    }
-    return new JobStore(path, outcomes);
-  }
-
-  find(job: Job): Outcome | undefined {
-    return this.#outcomes.get(keyOf(job));
-  }
-
-  async add(job: Job, { measures, seconds }: { measures: Measures; seconds: number }): Promise<Outcome> {
-    const outcome: Outcome = { arm: job.arm, condition: job.condition, measures, seconds };
-    this.#outcomes.set(keyOf(outcome), outcome);
-    if (this.#path !== undefined) {
-      const { appendFile } = await import('node:fs/promises');
-      await appendFile(this.#path, `\n${JSON.stringify(outcome)}\n`);
-    }
-    return outcome;
-  }
-}
-
-const keyOf = ({ arm, condition }: { arm: string; condition: object }): string => JSON.stringify([arm, condition]);

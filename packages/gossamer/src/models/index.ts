@@ -30,6 +30,13 @@ export { ResNet, type ResNetOptions } from './resnet.ts';
 export { CifarResNet, type CifarResNetOptions } from './resnet-cifar.ts';
 export { SqueezeNet, type SqueezeNetOptions } from './squeezenet.ts';
 export { StyleTransfer, type StyleTransferOptions } from './style-transfer.ts';
+export {
+  EDSR,
+  pixelShuffle,
+  type SuperResolutionOptions,
+  WindowTransformer,
+  type WindowTransformerOptions,
+} from './super-resolution.ts';
 export { TinyDarknet, type TinyDarknetOptions } from './tiny-darknet.ts';
 export { VGG, type VGGOptions } from './vgg.ts';
 export { ViT, type ViTOptions } from './vit.ts';

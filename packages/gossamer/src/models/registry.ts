@@ -10,6 +10,7 @@ import { ResNet } from './resnet.ts';
 import { CifarResNet } from './resnet-cifar.ts';
 import { SqueezeNet } from './squeezenet.ts';
 import { StyleTransfer } from './style-transfer.ts';
+import { EDSR } from './super-resolution.ts';
 import { TinyDarknet } from './tiny-darknet.ts';
 import { VGG } from './vgg.ts';
 import { ViT } from './vit.ts';
@@ -133,6 +134,12 @@ export const models: Readonly<Record<string, ModelEntry>> = {
     input: text(64),
     classes: 65,
     create: ({ classes: vocab, width, random }) => new CharLSTM({ vocab, hidden: scale(128, width), random }),
+  },
+  edsr: {
+    description: 'EDSR baseline: twice the resolution, 16 residual blocks of 64 filters',
+    input: image(3, 24),
+    classes: null,
+    create: ({ width, random }) => new EDSR({ width: scale(64, width), random }),
   },
   squeezenet: {
     description: 'SqueezeNet v1.0, loads Caffe names',

@@ -1,11 +1,18 @@
-import { check, formatShape, type Node, type Parameter, sizeOf } from '@gossamer/tensor';
+import { formatShape, GossamerError, type Node, type Parameter } from '@gossamer/tensor';
 import type { Axes, ChannelAxis, ChannelLabels } from './channel-labels.ts';
+import { join, pick, reshaped, standing } from './channel-shapes.ts';
 
 /** Input channels of a grouped convolution's weight: each run of its rows (axis 0) reads channels of its own (axis 1). */
 export interface GroupedInputs {
   readonly weight: Node;
   readonly groups: readonly ChannelAxis[];
 }
+
+/**
+ * How channels can leave a convolution with groups: from each group on their own (`free`; equally many in the end), the
+ * same positions of every group together (`offset`), or with a whole group (`whole`).
+ */
+export type GroupRemoval = 'free' | 'offset' | 'whole';
 
 /** What the rules know and write down. */
 export interface Ledger {
@@ -14,6 +21,12 @@ export interface Ledger {
   readonly grouped: GroupedInputs[];
   /** Channels that may be exchanged only among themselves, beyond what the axes of tensors say. */
   readonly together: ChannelAxis[];
+  /** Default `free`. */
+  readonly groupRemoval?: GroupRemoval;
+  /** Which of the axes that a reshape divides a run into has the channels; default the first. */
+  readonly chooseAxis?: (node: Node, flat: ChannelAxis, lengths: readonly number[]) => number;
+  /** What a node is called outside of the graph, e.g. in the ONNX file that it comes from. */
+  readonly nameOf?: (node: Node) => string | undefined;
 }
 
 /** The axes of a node's output, given those of its inputs. */
@@ -30,20 +43,32 @@ const elementwise = names(
 );
 const reductions = names('sum mean max min logsumexp prod');
 
-/** The axes of each output of a node. An operator without a rule is refused if channels that could move reach it. */
+/**
+ * The axes of each output of a node. Where channels cannot be followed, they are fixed if it is about removing some, and
+ * refused if it is about exchanging them.
+ */
 export function followChannels(node: Node, inputs: readonly Axes[], ledger: Ledger): readonly Axes[] {
   const { name } = node.op;
+  const { labels } = ledger;
+  labels.where = () => describe(node, ledger);
   const multi = multiRules[name];
   if (multi) return multi(node, inputs, ledger);
   const rule = elementwise.has(name) ? broadcast : reductions.has(name) ? reduced : rules[name];
   if (rule) return [rule(node, inputs, ledger)];
-  const carries = inputs.some(axes => axes.some(a => a?.channel.some(c => !ledger.labels.isFixed(c))));
-  check(!carries, () => `channels: ${describe(node, ledger)}: its channels cannot be followed through this operator`);
+  const carries = inputs.some(axes => axes.some(a => a?.channel.some(c => !labels.isFixed(c))));
+  if (carries) refuse(node, inputs, ledger, 'its channels cannot be followed through this operator');
   return (node.parts ?? [node]).map(({ shape }) => shape.map(() => undefined));
 }
 
-/** Operator, shapes and the nearest parameter: nodes have no names of their own. */
-function describe(node: Node, { parameters }: Ledger): string {
+function refuse(node: Node, inputs: readonly Axes[], ledger: Ledger, reason: string): void {
+  const { labels } = ledger;
+  if (labels.use === 'exchange') throw new GossamerError(`channels: ${describe(node, ledger)}: ${reason}`);
+  for (const a of inputs.flat()) labels.fix(a, reason);
+}
+
+/** Name outside of the graph, operator, shapes and the nearest parameter: nodes have no names of their own. */
+function describe(node: Node, { parameters, nameOf }: Ledger): string {
+  const own = nameOf?.(node);
   const seen = new Set([node]);
   let near = '';
   for (const n of seen) {
@@ -54,7 +79,8 @@ function describe(node: Node, { parameters }: Ledger): string {
     }
     for (const input of n.inputs) seen.add(input);
   }
-  return `${node.op.name} of ${node.inputs.map(i => formatShape(i.shape)).join(', ')}${near}`;
+  const shapes = node.inputs.map(i => formatShape(i.shape)).join(', ');
+  return `${own === undefined ? '' : `node '${own}': `}${node.op.name} of ${shapes}${near}`;
 }
 
 const shapesOf = (nodes: readonly Node[]) => nodes.map(n => n.shape);
@@ -77,8 +103,10 @@ function aligned(
 
 const broadcast: Rule = (node, inputs, { labels }) => aligned(node.shape, shapesOf(node.inputs), inputs, labels);
 
-const reduced: Rule = ({ attributes }, [x]) => {
+const reduced: Rule = ({ attributes, op }, [x], { labels }) => {
   const { axes } = attributes as { axes: readonly number[] };
+  // A channel less changes no sum, but every other statistic over channels.
+  if (labels.use === 'removal' && op.name !== 'sum') for (const i of axes) labels.fix(x[i], `${op.name} over them`);
   return x.map((a, i) => (axes.includes(i) ? undefined : a));
 };
 
@@ -97,10 +125,20 @@ const ordered: Rule = ({ attributes }, [x], { labels }) => {
   return x.map((a, i) => (i === axis ? labels.fix(a) : a));
 };
 
-const pass: Rule = (_, [x]) => x;
+/** Positions along one axis share a sum: they may be exchanged, but none can go. */
+const normalized: Rule = ({ attributes, op }, [x], { labels }) => {
+  const { axis } = attributes as { axis: number };
+  if (labels.use === 'exchange') return x;
+  return x.map((a, i) => (i === axis ? labels.fix(a, `${op.name} over them`) : a));
+};
 
 const rules: Readonly<Record<string, Rule>> = {
   batchNormInference: perChannel,
+  /** x, scale, shift, centred x and 1/σ. */
+  batchNorm: (node, [x, gamma, beta, centred, rstd], ledger) => {
+    ledger.labels.unite(x[1], centred[1]);
+    return perChannel(node, [x, gamma, beta, rstd], ledger);
+  },
   channelAffine: perChannel,
   maxPool: spatial,
   averagePool: spatial,
@@ -108,8 +146,8 @@ const rules: Readonly<Record<string, Rule>> = {
   cumsum: ordered,
   argmax: ordered,
   argmin: ordered,
-  softmax: pass,
-  logSoftmax: pass,
+  softmax: normalized,
+  logSoftmax: normalized,
 
   rotary: (_, [x, ...tables], { labels }) => {
     for (const a of tables.flat()) labels.fix(a);
@@ -143,14 +181,18 @@ const rules: Readonly<Record<string, Rule>> = {
 
   convTranspose: (node, [x, w, bias], ledger) => {
     const { labels } = ledger;
-    check(groupsOf(node) === 1, () => `channels: ${describe(node, ledger)}: groups cannot be followed here`);
+    if (groupsOf(node) !== 1) {
+      refuse(node, [x, w, bias ?? []], ledger, 'groups cannot be followed here');
+      return node.shape.map(() => undefined);
+    }
     labels.unite(w[0], x[1]);
     for (const a of w.slice(2)) labels.fix(a);
     return [x[0], bias ? labels.unite(w[1], bias[0]) : w[1], ...x.slice(2).map(a => labels.fix(a))];
   },
 
   transpose: ({ attributes }, [x]) => (attributes as { perm: readonly number[] }).perm.map(a => x[a]),
-  reshape: (node, [x], { labels }) => reshaped(node.inputs[0].shape, x, node.shape, labels),
+  reshape: (node, [x], { labels, chooseAxis }) =>
+    reshaped(node.inputs[0].shape, x, node.shape, labels, (flat, lengths) => chooseAxis?.(node, flat, lengths) ?? 0),
 
   expand: ({ shape, inputs: [input] }, [x], { labels }) =>
     shape.map((length, axis) => {
@@ -201,6 +243,10 @@ const rules: Readonly<Record<string, Rule>> = {
 const multiRules: Readonly<Record<string, MultiRule>> = {
   /** y, and one statistic for each row. */
   normalize: (node, inputs, { labels }) => {
+    if (labels.use === 'removal') {
+      const { axis } = node.attributes as { axis: number };
+      for (const a of inputs[0].slice(axis)) labels.fix(a, 'normalised together');
+    }
     const y = aligned(node.inputs[0].shape, shapesOf(node.inputs), inputs, labels);
     return node.parts!.map(({ shape }) => y.map((a, i) => (a?.channel.length === shape[i] ? a : undefined)));
   },
@@ -223,96 +269,36 @@ const groupsOf = (node: Node): number => Number((node.attributes as { groups: nu
 
 /** A group reads a run of the input channels and writes a run of the outputs; neither may leave it. */
 function groupedConv(node: Node, x: ChannelAxis | undefined, w: Axes, ledger: Ledger): void {
-  const { labels, parameters, grouped, together } = ledger;
+  const { labels, parameters, grouped, together, groupRemoval = 'free' } = ledger;
   const [input, weight] = node.inputs;
-  check(
-    parameters.has(weight),
-    () => `channels: ${describe(node, ledger)}: groups with a computed weight cannot be followed`,
-  );
+  if (!parameters.has(weight)) {
+    refuse(node, [[x], w], ledger, 'groups with a computed weight cannot be followed');
+    return;
+  }
   const groups = groupsOf(node);
   const runs = (axis: ChannelAxis): ChannelAxis[] => {
     const length = axis.channel.length / groups;
     return Array.from({ length: groups }, (_, g) => pick(axis, length, i => g * length + i));
   };
-  // The weight counts the channels of one group, which are others for each.
-  labels.fix(w[1]);
   const inputs = runs(x ?? standing(labels, input.shape[1]));
-  grouped.push({ weight, groups: inputs });
-  together.push(...inputs, ...(w[0] ? runs(w[0]) : []));
-}
-
-const pick = ({ channel, part }: ChannelAxis, length: number, at: (i: number) => number): ChannelAxis => ({
-  channel: Int32Array.from({ length }, (_, i) => channel[at(i)]),
-  part: Int32Array.from({ length }, (_, i) => part[at(i)]),
-});
-
-const join = (axes: readonly ChannelAxis[]): ChannelAxis => ({
-  channel: Int32Array.from(axes.flatMap(a => [...a.channel])),
-  part: Int32Array.from(axes.flatMap(a => [...a.part])),
-});
-
-/** An axis of channels that stay where they are. */
-function standing(labels: ChannelLabels, length: number): ChannelAxis {
-  const axis = labels.fresh(length);
-  labels.fix(axis);
-  return axis;
-}
-
-/** Runs of old axes and runs of new ones that hold the same number of elements belong together. */
-function reshaped(from: readonly number[], x: Axes, to: readonly number[], labels: ChannelLabels): Axes {
-  const out: (ChannelAxis | undefined)[] = to.map(() => undefined);
-  let [i, j] = [0, 0];
-  while (i < from.length && j < to.length) {
-    const [firstOld, firstNew] = [i, j];
-    let [a, b] = [from[i++], to[j++]];
-    while (a !== b) {
-      if (a < b) a *= from[i++];
-      else b *= to[j++];
-    }
-    const long = (shape: readonly number[], start: number, end: number) =>
-      shape.flatMap((d, k) => (k >= start && k < end && d !== 1 ? [k] : []));
-    const olds = long(from, firstOld, i);
-    const news = long(to, firstNew, j);
-    if (olds.length === 0) continue;
-    const flat = flattened(
-      olds.map(k => from[k]),
-      olds.map(k => x[k]),
-      labels,
-    );
-    out[news[0]] = flat && news.length > 1 ? blocks(flat, to[news[0]], labels) : flat;
+  const outputs = w[0] ? runs(w[0]) : [];
+  if (groupRemoval === 'offset' && w[1]) {
+    for (const run of inputs) labels.unite(w[1], run);
+    for (const run of outputs) labels.unite(outputs[0], run);
+    return;
   }
-  return out;
+  // The weight counts the channels of one group, which are others for each.
+  labels.fix(w[1], 'a group has other channels than the next');
+  if (groupRemoval === 'free') grouped.push({ weight, groups: inputs });
+  else inputs.forEach((run, g) => uniteAll([run, outputs[g]], labels));
+  together.push(...inputs, ...outputs);
 }
 
-/** Several axes as one. If one of them has channels, each becomes a block, with a part for each place in the others. */
-function flattened(shape: readonly number[], axes: Axes, labels: ChannelLabels): ChannelAxis | undefined {
-  if (axes.length === 1) return axes[0];
-  const carrying = axes.flatMap((a, i) => (a ? [i] : []));
-  if (carrying.length !== 1) {
-    for (const a of axes) labels.fix(a);
-    return undefined;
-  }
-  const [at] = carrying;
-  const { channel, part } = axes[at]!;
-  const inner = sizeOf(shape.slice(at + 1));
-  const size = sizeOf(shape);
-  const flat = { channel: new Int32Array(size), part: new Int32Array(size) };
-  for (let i = 0; i < size; i++) {
-    const row = Math.floor(i / inner);
-    const c = row % shape[at];
-    flat.channel[i] = channel[c];
-    flat.part[i] = part[c] + Math.floor(row / shape[at]) * inner + (i % inner);
-  }
-  return flat;
-}
-
-/** The first of the axes that a flat one is divided into: everything under one of its positions moves together. */
-function blocks(flat: ChannelAxis, count: number, labels: ChannelLabels): ChannelAxis {
-  const first = labels.fresh(count);
-  const inner = flat.channel.length / count;
-  labels.unite(flat, {
-    channel: flat.channel.map((_, i) => first.channel[Math.floor(i / inner)]),
-    part: flat.part.map((_, i) => i % inner),
-  });
-  return first;
+/** All channels of some axes become one. */
+function uniteAll(axes: readonly (ChannelAxis | undefined)[], labels: ChannelLabels): void {
+  const all = join(axes.filter(a => a !== undefined));
+  labels.unite(
+    all,
+    pick(all, all.channel.length, () => 0),
+  );
 }

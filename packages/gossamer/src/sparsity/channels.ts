@@ -1,5 +1,5 @@
 import type { Node, Parameter, Traced } from '@gossamer/tensor';
-import { type Axes, type ChannelAxis, ChannelLabels } from './channel-labels.ts';
+import { type Axes, type ChannelAxis, ChannelLabels, type ChannelUse } from './channel-labels.ts';
 import { followChannels, type GroupedInputs, type Ledger } from './channel-rules.ts';
 
 export type { ChannelAxis } from './channel-labels.ts';
@@ -37,32 +37,65 @@ export interface ChannelCoupling {
  * @throws a GossamerError that names the operator, its shapes and the parameter before it, where channels cannot be followed
  */
 export function coupledChannels(traced: Traced): ChannelCoupling {
-  const labels = new ChannelLabels();
+  const { labels, axes: outputs, grouped, together } = follow(traced);
   const { parameters } = traced;
-  const ledger: Ledger = { labels, parameters, grouped: [], together: [] };
-  const outputs = new Map<Node, readonly Axes[]>();
-  for (const node of traced.nodes) {
-    const { inputs, op, attributes } = node;
-    if (inputs.length === 0) outputs.set(node, [leafAxes(node, parameters.has(node), labels)]);
-    else if (op.name === 'part') {
-      outputs.set(node, [outputs.get(inputs[0])![(attributes as { index: number }).index]]);
-    } else {
-      const axes = inputs.map(i => outputs.get(i)![0]);
-      outputs.set(node, followChannels(node, axes, ledger));
-    }
-  }
-  for (const { node } of traced.outputs) for (const a of outputs.get(node)![0]) labels.fix(a);
-  const all = new Set([...[...outputs.values()].flat(2), ...ledger.together]);
+  const all = new Set([...[...outputs.values()].flat(2), ...together]);
   const axes = [...all].filter(a => a !== undefined).map(a => labels.resolve(a));
   fixRepeated(axes, labels);
   return {
-    places: placesOf(parameters, outputs, ledger.grouped, labels),
+    places: placesOf(parameters, outputs, grouped, labels),
     interchangeable: interchangeable(axes).flatMap(channels => {
       const free = channels.filter(c => !labels.isFixed(c));
       return free.length > 1 ? [Int32Array.from(free)] : [];
     }),
     isFixed: channel => labels.isFixed(channel),
   };
+}
+
+/** What following a graph's channels found. */
+export interface Followed {
+  readonly labels: ChannelLabels;
+  /** Of each output of every node; names are not resolved. */
+  readonly axes: ReadonlyMap<Node, readonly Axes[]>;
+  readonly grouped: readonly GroupedInputs[];
+  readonly together: readonly ChannelAxis[];
+}
+
+export interface FollowOptions extends Pick<Ledger, 'groupRemoval' | 'chooseAxis' | 'nameOf'> {
+  /** Default: channels are to be exchanged. */
+  readonly use?: ChannelUse;
+  /** Told each leaf that has channels, before anything reads it. */
+  readonly leaf?: (node: Node, axes: Axes, labels: ChannelLabels) => void;
+}
+
+/** Walks the graph from its leaves to its outputs and names the channels along every axis of every node. */
+export function follow(traced: Traced, { use, leaf, ...options }: FollowOptions = {}): Followed {
+  const labels = new ChannelLabels(use);
+  const { parameters } = traced;
+  const inputs = new Set(traced.inputs);
+  const ledger: Ledger = { labels, parameters, grouped: [], together: [], ...options };
+  // Positions of a constant cannot be exchanged, but what belongs to a removed channel goes from a constant, too.
+  const carries = (node: Node) =>
+    parameters.has(node) || (use === 'removal' && node.isLeaf && !inputs.has(node) && node.dtype !== 'int32');
+  const axes = new Map<Node, readonly Axes[]>();
+  for (const node of traced.nodes) {
+    const { inputs: sources, op, attributes } = node;
+    if (sources.length === 0) {
+      const own = leafAxes(node, carries(node), labels);
+      leaf?.(node, own, labels);
+      axes.set(node, [own]);
+    } else if (op.name === 'part') axes.set(node, [axes.get(sources[0])![(attributes as { index: number }).index]]);
+    else {
+      const given = sources.map(i => axes.get(i)![0]);
+      axes.set(node, followChannels(node, given, ledger));
+    }
+    if (use === 'removal') for (const a of axes.get(node)!.flat()) fixSingle(a, labels);
+  }
+  for (const { name, node } of traced.outputs) {
+    labels.where = () => name;
+    for (const a of axes.get(node)![0]) labels.fix(a, 'the network gives them out');
+  }
+  return { labels, axes, grouped: ledger.grouped, together: ledger.together };
 }
 
 /** A parameter's axes are channels until an operator says otherwise; those of inputs and constants are not. */
@@ -82,7 +115,13 @@ function fixRepeated(axes: readonly ChannelAxis[], labels: ChannelLabels): void 
   }
 }
 
-function placesOf(
+/** A channel that is a tensor of its own cannot go: nothing would be left of that. */
+function fixSingle(axis: ChannelAxis | undefined, labels: ChannelLabels): void {
+  if (axis?.channel.length === 1) labels.fix(axis, 'it is a tensor of its own');
+}
+
+/** Every axis of every parameter that has channels, by the names that stand for all others. */
+export function placesOf(
   parameters: ReadonlyMap<Node, Parameter>,
   outputs: ReadonlyMap<Node, readonly Axes[]>,
   grouped: readonly GroupedInputs[],

@@ -1,6 +1,6 @@
 import { check } from '@gossamer/tensor';
 import { countOnes } from './mask.ts';
-import { pick } from './select.ts';
+import { keepHighest, pick } from './select.ts';
 
 /** A layer's 0/1 array after an exchange, and the positions that died and that were born (0/1 arrays, disjoint). */
 export interface Exchange {
@@ -44,28 +44,49 @@ export function exchange(
   );
 }
 
+/** A step towards the highest scores. */
+export interface Move extends Exchange {
+  /** Swaps q that would lead all the way. */
+  readonly wanted: number;
+}
+
 /**
  * Moves a mask towards the highest `scores` of the same count by a `fraction` of the necessary swaps, ⌈fraction·q⌉:
  * the best dead positions replace the worst live ones (Zhang et al. 2022, Lottery Jackpots, "short restriction").
  * Fraction 1 gives the highest scores outright; of equal scores live positions stay, so equal scores change nothing.
  */
-export function moveTowardsHighest(keep: Uint8Array, scores: Float32Array, fraction = 1): Exchange {
+export function moveTowardsHighest(keep: Uint8Array, scores: Float32Array, fraction = 1): Move {
   check(fraction >= 0 && fraction <= 1, () => `moveTowardsHighest: fraction ${fraction} is outside 0…1`);
   const live = countOnes(keep);
-  const ideal = pick(scores, live, 'highest', new Uint8Array(keep.length), 0, 'moveTowardsHighest');
+  const [ideal] = keepHighest([{ name: 'moveTowardsHighest', scores }], live);
   let lowest = Infinity;
-  for (let i = 0; i < ideal.length; i++) if (ideal[i] === 1) lowest = Math.min(lowest, scores[i]);
-  // All above the lowest score of the ideal must come in, all below it must go.
-  let missing = 0;
-  let surplus = 0;
+  for (let i = 0; i < ideal.length; i++) if (ideal[i] === 1 && scores[i] < lowest) lowest = scores[i];
+  // All above the lowest score of the ideal must come in, all below it must go; positions at it make the counts equal.
+  let [missing, surplus] = [0, 0];
+  const [comers, goers] = [new Uint8Array(keep.length), new Uint8Array(keep.length)];
   for (let i = 0; i < keep.length; i++) {
-    if (keep[i] === 0 && scores[i] > lowest) missing++;
-    if (keep[i] === 1 && scores[i] < lowest) surplus++;
+    const score = scores[i];
+    if (keep[i] === 0) {
+      if (score > lowest) missing++;
+      if (score >= lowest) comers[i] = 1;
+    } else {
+      if (score < lowest) surplus++;
+      if (score <= lowest) goers[i] = 1;
+    }
   }
-  const swaps = Math.max(missing, surplus);
-  return exchange(keep, Math.ceil(fraction * swaps), scores, scores, { regrowDropped: false });
+  const wanted = Math.max(missing, surplus);
+  const swaps = Math.ceil(fraction * wanted);
+  const born = pick(scores, swaps, 'highest', comers, 1, 'moveTowardsHighest: born');
+  const stay = pick(scores, countOnes(goers) - swaps, 'highest', goers, 1, 'moveTowardsHighest: stay');
+  const died = new Uint8Array(keep.length);
+  const after = new Uint8Array(keep.length);
+  for (let i = 0; i < keep.length; i++) {
+    died[i] = goers[i] & ~stay[i];
+    after[i] = (keep[i] & ~died[i]) | born[i];
+  }
+  return { keep: after, died, born, wanted };
 }
 
-function difference(before: Uint8Array, after: Uint8Array): Exchange {
+export function difference(before: Uint8Array, after: Uint8Array): Exchange {
   return { keep: after, died: before.map((k, i) => k & ~after[i]), born: after.map((k, i) => k & ~before[i]) };
 }

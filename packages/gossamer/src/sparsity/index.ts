@@ -1,6 +1,7 @@
 // The sparsity vocabulary: score × granularity × allocation × schedule → mask. `report-svg.ts` is imported by its path,
 // because it brings the plotting library with it.
 export { type Allocation, type AllocationOptions, allocate } from './allocation.ts';
+export { applyMask, checkMasked } from './apply.ts';
 export { countOf, type Rounding } from './apportion.ts';
 export { type Collapse, findCollapse } from './collapse.ts';
 export { DynamicSparseTraining } from './dynamic.ts';
@@ -17,19 +18,30 @@ export {
   type Units,
   unitsOf,
 } from './granularity.ts';
-export { dropLowest, type Exchange, exchange, growHighest, moveTowardsHighest } from './grow.ts';
+export { GradientNoise, type GroupNoise, type NoiseRecord } from './gradient-noise.ts';
+export { dropLowest, type Exchange, exchange, growHighest, type Move, moveTowardsHighest } from './grow.ts';
 export { checkLayers, flops, type Layer, type LayerKind, layer, layoutOf, maskable, type Selection } from './layer.ts';
+export {
+  LearnedMask,
+  type LearnedMaskDesign,
+  type LearnedMaskOptions,
+  learnedMaskOptions,
+  type LearnedMaskStart,
+} from './learned-mask.ts';
 export { type LayerMask, Mask } from './mask.ts';
-export { type MaskedOptions, MaskedSparsifier, StaticMask } from './masked.ts';
+export { type MaskedOptions, MaskedSparsifier, PruneAtStart, StaticMask } from './masked.ts';
 export { type ModelLayers, modelLayers, refreshLayers } from './model.ts';
+export { checkPretrained, type Knowledge, knowledge } from './pretrained.ts';
 export { bernoulliMask, type PruneOptions, prune } from './prune.ts';
+export { keepLargest, type RemaskedOptions, RemaskedSparsifier, type Remasking } from './remasked.ts';
 export { type LayerRow, type ReportRow, reportTable, type SparsityReport, sparsityReport } from './report.ts';
 export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
 export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
 export * from './score.ts';
 export * from './score-data.ts';
 export { keepHighest, pick, type Scored } from './select.ts';
-export type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';
+export { smartRatio } from './smart-ratio.ts';
+export type { Sparsifier, SparsifierState, Training, TrainingCalibration } from './sparsifier.ts';
 export {
   decodeBitMask,
   decodeCSR,
@@ -41,3 +53,4 @@ export {
   storageBytes,
 } from './storage.ts';
 export { synapticFlow } from './synaptic-flow.ts';
+export { trainingFlops } from './training-flops.ts';

@@ -130,7 +130,8 @@ export function maskable(layers: readonly Layer[], exclude: readonly string[] = 
   return { layers: kept, excluded: layers.filter(l => out.has(l)), excludedShare: size(out) / size(layers) };
 }
 
-function matches(l: Layer, index: number, count: number, entry: string): boolean {
+/** Whether an entry of `exclude` (see {@link maskable}) means this layer, number `index` of `count`. */
+export function matches(l: Layer, index: number, count: number, entry: string): boolean {
   if (entry === 'first') return index === 0;
   if (entry === 'last') return index === count - 1;
   if (entry === l.kind || entry === l.name) return true;

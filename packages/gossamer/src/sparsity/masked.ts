@@ -3,7 +3,7 @@ import type { Optimizer } from '../optim/index.ts';
 import { type Layer, maskable, type Selection } from './layer.ts';
 import { Mask } from './mask.ts';
 import { refreshLayers } from './model.ts';
-import type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';
+import type { Sparsifier, SparsifierState, Training, TrainingCalibration } from './sparsifier.ts';
 
 export interface MaskedOptions {
   /**
@@ -96,6 +96,21 @@ export abstract class MaskedSparsifier implements Sparsifier {
 
   restore({ arrays }: SparsifierState): void {
     this.setMask(Mask.fromArrays(Object.entries(arrays)));
+  }
+}
+
+/** Finds a mask before the first step — from the weights, a mini-batch, or a graph — and trains under it. */
+export abstract class PruneAtStart extends MaskedSparsifier {
+  readonly #find: (calibration: TrainingCalibration) => Promise<Mask>;
+
+  /** @param find the mask of the layers that `exclude` leaves, given the network and the first mini-batch */
+  constructor(find: (calibration: TrainingCalibration) => Promise<Mask>, options: MaskedOptions = {}) {
+    super({ stored: 'zero', ...(options.exclude && { exclude: options.exclude }) });
+    this.#find = find;
+  }
+
+  async update({ step, calibrate }: Training): Promise<void> {
+    if (step === 0) this.setMask(await calibrate(this.#find));
   }
 }
 

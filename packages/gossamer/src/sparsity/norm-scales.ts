@@ -4,6 +4,8 @@ import { type Model, traceModel, weightUses } from './model.ts';
 /** The batch normalisation that a layer's outputs go through. */
 export interface FollowingNorm {
   readonly gamma: Parameter;
+  /** Absent where the shift is no parameter. */
+  readonly beta?: Parameter;
   readonly variance: Parameter;
   readonly eps: number;
 }
@@ -24,10 +26,12 @@ export async function followingNorms(model: Model, inputs: readonly Spec[]): Pro
     if (uses.length !== 1 || outputs.some(o => o.node === uses[0].node)) continue;
     const [reader, ...others] = readers.get(uses[0].node) ?? [];
     if (others.length > 0 || reader?.op.name !== 'batchNormInference') continue;
-    const [x, gamma, , , variance] = reader.inputs;
+    const [x, gamma, shift, , variance] = reader.inputs;
     const [scale, spread] = [parameters.get(gamma), parameters.get(variance)];
     if (x !== uses[0].node || !scale || !spread) continue;
-    found.set(parameter.name, { gamma: scale, variance: spread, eps: (reader.attributes as { eps: number }).eps });
+    const beta = parameters.get(shift);
+    const { eps } = reader.attributes as { eps: number };
+    found.set(parameter.name, { gamma: scale, ...(beta && { beta }), variance: spread, eps });
   }
   return found;
 }

@@ -125,7 +125,23 @@ describe('prune', () => {
           true,
         );
       }
-      expect(() => prune(layers, weight, { granularity: text, sparsity: sparsity + 0.1 })).toThrow('is feasible');
+      // Beyond the pattern, a part of it stays: nowhere more than n of m, and counts remain exact.
+      const further = sparsity + 0.7 * (1 - sparsity);
+      for (const allocation of allocations) {
+        const mask = prune(layers, weight, { granularity: text, sparsity: further, allocation });
+        expect(mask.isWithin(full)).toBe(true);
+        const units = layers.map(l => l.values.length);
+        expect(mask.kept()).toBe(expected(units, further, allocation));
+        const nested = prune(layers, coarse, { granularity: text, sparsity: further, allocation: 'erk', within: mask });
+        expect(nested.isWithin(mask)).toBe(true);
+      }
+      const own = Object.fromEntries(layers.map((l, i) => [l.name, i % 2 ? sparsity / 2 : further]));
+      const mixed = prune(layers, weight, { granularity: text, sparsity: own });
+      for (const [i, l] of layers.entries()) {
+        expect(mixed.kept(l.name)).toBe(l.values.length - Math.round(own[l.name] * l.values.length));
+        const [less, more] = i % 2 ? [full, mixed] : [mixed, full];
+        expect(less.get(l.name).every((k, u) => k <= more.get(l.name)[u])).toBe(true);
+      }
     }
   });
 

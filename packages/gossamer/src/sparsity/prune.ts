@@ -1,5 +1,6 @@
 import { check, GossamerError, type Random } from '@gossamer/tensor';
 import { type AllocationOptions, allocate, budget, type Claimant, fixedCounts, minimumWeights } from './allocation.ts';
+import { countOf } from './apportion.ts';
 import {
   expandUnits,
   formatGranularity,
@@ -18,7 +19,8 @@ import { keepHighest } from './select.ts';
 export interface PruneOptions extends AllocationOptions {
   /**
    * Share of the units that go, 0 ≤ s < 1, divided by `allocation`; or the sparsity of each layer by name, all of them.
-   * With an N:M pattern it may be lower than 1 − n/m (on the way there) and is by default what the full pattern gives.
+   * With an N:M pattern it is by default what the full pattern gives, 1 − n/m. A lower one (on the way there) keeps at
+   * least n of every m, a higher one at most n.
    */
   readonly sparsity?: number | Readonly<Record<string, number>>;
   /**
@@ -53,7 +55,7 @@ export function prune(layers: readonly Layer[], score: (layer: Layer) => Float32
   );
   const candidates = layers.map((l, i) => candidate(l, score(l), granularities[i], norm, minimum, within));
   const keeps = decide(
-    candidates,
+    constrained(candidates, options),
     options,
     granularities.every(g => g.kind === 'nm'),
   );
@@ -82,6 +84,8 @@ function granularitiesOf(
 interface Candidate extends Claimant {
   readonly scores: Float32Array;
   readonly division: Units;
+  /** The n best of every run, where there is a pattern. */
+  readonly pattern?: Uint8Array;
 }
 
 function candidate(
@@ -124,20 +128,54 @@ function candidate(
     for (let u = 0; u < units; u++) if (alive[u] === 0) scores[u] = -Infinity;
     upper = countOnes(alive);
   }
-  let lower = 0;
-  const protect = (keep: Uint8Array) => {
-    for (let u = 0; u < units; u++) if (keep[u] === 1 && scores[u] !== -Infinity) scores[u] = Infinity;
-  };
   if (granularity.kind === 'nm') {
     check(minimum === 0, `minimum: an N:M pattern keeps n of every m weights already; leave the minimum out`);
-    protect(keepNM(l, scores, granularity));
-  } else if (floor > 0) protect(keepHighest([{ name: l.name, scores }], floor)[0]);
-  for (let u = 0; u < units; u++) if (scores[u] === Infinity) lower++;
+    return { ...base, scores, upper, pattern: keepNM(l, scores, granularity) };
+  }
+  const lower = floor > 0 ? protect(scores, keepHighest([{ name: l.name, scores }], floor)[0]) : 0;
   return { ...base, scores, lower, upper };
 }
 
+/** Marks the live units of `keep` as those that must stay, and counts them. */
+function protect(scores: Float32Array, keep: Uint8Array): number {
+  let count = 0;
+  for (let u = 0; u < scores.length; u++) {
+    if (keep[u] === 0 || scores[u] === -Infinity) continue;
+    scores[u] = Infinity;
+    count++;
+  }
+  return count;
+}
+
+/**
+ * Applies N:M patterns. Where less than a pattern's sparsity is asked for, the n best of every run stay and the others
+ * compete for the rest; from the pattern's sparsity on, only the n best compete.
+ */
+function constrained(candidates: readonly Candidate[], options: PruneOptions): Candidate[] {
+  if (candidates.every(c => !c.pattern)) return [...candidates];
+  const { sparsity, allocation = 'uniform', fixed, rounding } = options;
+  const most = ({ pattern, scores, upper, units }: Candidate) =>
+    pattern ? pattern.reduce((n, k, u) => n + (k === 1 && scores[u] !== -Infinity ? 1 : 0), 0) : (upper ?? units);
+  const alone = (c: Candidate, s: number) => c.units - countOf(s, c.units, rounding) <= most(c);
+  let isBeyond: (c: Candidate) => boolean = () => false;
+  if (typeof sparsity === 'number' && allocation === 'uniform' && !fixed) isBeyond = c => alone(c, sparsity);
+  else if (typeof sparsity === 'number') {
+    const { pinned, free, total } = budget(candidates, sparsity, options);
+    const together = total <= free.reduce((n, c) => n + most(c), 0);
+    isBeyond = c => (pinned.has(c.name) ? pinned.get(c.name)! <= most(c) : together);
+  } else if (sparsity) isBeyond = c => alone(c, sparsity[c.name] ?? 0);
+  return candidates.map(c => {
+    if (!c.pattern) return c;
+    const { pattern, scores } = c;
+    if (!isBeyond(c)) return { ...c, lower: protect(scores, pattern) };
+    const upper = most(c);
+    for (let u = 0; u < scores.length; u++) if (pattern[u] === 0) scores[u] = -Infinity;
+    return { ...c, upper };
+  });
+}
+
 /** Units of which an element lives. */
-function unitsAlive(keep: Uint8Array, { of, count }: Units): Uint8Array {
+export function unitsAlive(keep: Uint8Array, { of, count }: Units): Uint8Array {
   if (!of) return keep;
   const alive = new Uint8Array(count);
   for (let e = 0; e < keep.length; e++) if (keep[e] === 1) alive[of[e]] = 1;

@@ -25,6 +25,9 @@ export function anneal(
   return from + (to - from) * share;
 }
 
+/** Kinds of schedules, see {@link ScheduleOptions.kind}. */
+export const scheduleKinds = ['cubic', 'linear', 'cosine', 'iterative', 'one-shot', 'constant'] as const;
+
 export interface ScheduleOptions {
   /**
    * - `cubic` (default), Zhu & Gupta 2017, eq. 1: s_f + (s_i − s_f)(1 − (t − t₀)/(nΔt))³; `exponent` replaces the 3
@@ -34,7 +37,7 @@ export interface ScheduleOptions {
    * - `one-shot`: `final` from `start` on
    * - `constant`: `final` from the beginning, with updates between `start` and `end` (dynamic sparse training)
    */
-  readonly kind?: 'cubic' | 'linear' | 'cosine' | 'iterative' | 'one-shot' | 'constant';
+  readonly kind?: (typeof scheduleKinds)[number];
   /** Sparsity before and at `start`; default 0. */
   readonly initial?: number;
   /** Sparsity from `end` on. */

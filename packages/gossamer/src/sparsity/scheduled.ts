@@ -1,30 +1,15 @@
-import { check, Random } from '@gossamer/tensor';
+import { check } from '@gossamer/tensor';
 import type { Layer } from './layer.ts';
 import { Mask } from './mask.ts';
-import { type MaskedOptions, MaskedSparsifier } from './masked.ts';
+import type { MaskedOptions } from './masked.ts';
 import { type PruneOptions, prune } from './prune.ts';
+import { checkReachesPattern, type MaskRule, RuledSparsifier } from './rules.ts';
 import { type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
-import { gradientWeight, magnitude, randomScore } from './score.ts';
-import type { SparsifierState, Training } from './sparsifier.ts';
+import { type Scorer, scorers } from './scorers.ts';
+import type { Training } from './sparsifier.ts';
 
-/** Importance of every element of a layer, higher stays; looked up once per mask update. */
-export type Scorer = (training: Training) => Promise<(layer: Layer) => Float32Array> | ((layer: Layer) => Float32Array);
-
-/** Scores that a training can offer, by name (for the command line). */
-export const scorers = {
-  /** |w| */
-  magnitude: () => layer => magnitude(layer.values),
-  /** Drawn once per layer, so that a growing sparsity removes nested sets. */
-  random: ({ random }) => {
-    const { key } = random;
-    return layer => randomScore(layer.values.length, new Random({ key, counter: 0 }).fork(layer.name));
-  },
-  /** |w·g| on the coming mini-batch (SNIP without its normalisation, which ranks the same). */
-  gradient: async ({ denseGradients }) => {
-    const gradients = await denseGradients();
-    return layer => gradientWeight(layer.values, gradients.get(layer.name)!);
-  },
-} satisfies Record<string, Scorer>;
+export type { MaskUpdate } from './rules.ts';
+export { type Scorer, scorers } from './scorers.ts';
 
 export interface ScheduledPruningOptions
   extends MaskedOptions,
@@ -48,27 +33,61 @@ export interface ScheduledPruningOptions
   readonly regrow?: boolean;
 }
 
-/** What one mask update did. */
-export interface MaskUpdate {
-  readonly step: number;
-  /** Where the schedule stands, s_t. */
-  readonly target: number;
-  /** Share of the masked layers' weights that is gone. */
-  readonly sparsity: number;
-  /** Live weights of each masked layer. */
-  readonly nonzeros: Readonly<Record<string, number>>;
+/**
+ * Prunes by a schedule: at each of its updates the lowest scores go.
+ *
+ * @param options of {@link prune}, given the sparsity of the moment and the mask before it
+ * @param overrides schedules of single layers, which are pruned apart from the others
+ */
+export function pruneRule(
+  schedule: SparsitySchedule,
+  score: Scorer,
+  options: (sparsity: number, mask: Mask) => PruneOptions,
+  overrides: ReadonlyMap<string, SparsitySchedule> = new Map(),
+): MaskRule {
+  const all = [schedule, ...overrides.values()];
+  return {
+    isDue: step => all.some(s => s.isUpdate(step)),
+    apply: async (mask, layers, training) => {
+      const scores = await score(training);
+      const pruned = (part: readonly Layer[], { at }: SparsitySchedule) =>
+        part.length > 0 ? [...prune(part, scores, options(at(training.step), mask)).entries()] : [];
+      const others = layers.filter(l => !overrides.has(l.name));
+      const own = layers.filter(l => overrides.has(l.name));
+      return new Mask([...pruned(others, schedule), ...own.flatMap(l => pruned([l], overrides.get(l.name)!))]);
+    },
+  };
 }
 
 /**
  * Pruning while training, in general: score × granularity × allocation × schedule. Published methods are choices of
  * its options.
  */
-export class ScheduledPruning extends MaskedSparsifier {
+export class ScheduledPruning extends RuledSparsifier {
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'exclude',
+    'stored',
+    'maskState',
+    'granularity',
+    'norm',
+    'allocation',
+    'minimum',
+    'rounding',
+    'kind',
+    'initial',
+    'start',
+    'end',
+    'window',
+    'every',
+    'exponent',
+    'rate',
+    'score',
+    'regrow',
+  ] satisfies readonly (keyof ScheduledPruningOptions)[];
   readonly name: string = 'scheduled-pruning';
   readonly #o: ScheduledPruningOptions;
   #schedule: SparsitySchedule | undefined;
-  #overrides = new Map<string, SparsitySchedule>();
-  #log: readonly MaskUpdate[] = [];
 
   /** Throws a GossamerError for a schedule that no training could follow. */
   constructor(options: ScheduledPruningOptions) {
@@ -76,6 +95,7 @@ export class ScheduledPruning extends MaskedSparsifier {
     this.#o = options;
     const { start = 0, every = 100, end = start + Math.max(1, every), window: [from, to] = [0, 1] } = options;
     check(0 <= from && from < to && to <= 1, () => `schedule: window ${from}…${to}; expected 0 ≤ start < end ≤ 1`);
+    checkReachesPattern(options.granularity, options.sparsity);
     this.#schedules(start, end);
   }
 
@@ -83,14 +103,11 @@ export class ScheduledPruning extends MaskedSparsifier {
     return this.#schedule;
   }
 
-  /** All mask updates so far. */
-  get log(): readonly MaskUpdate[] {
-    return this.#log;
+  protected override target(step: number): number {
+    return this.#schedule!.at(step);
   }
 
-  override async prepare(training: Training): Promise<void> {
-    await super.prepare(training);
-    const { steps } = training;
+  protected override rules({ steps }: Training): MaskRule[] {
     const [from, to] = this.#o.window ?? [0, 2 / 3];
     const { start = Math.round(from * steps), end = Math.max(start + 1, Math.round(to * steps)) } = this.#o;
     const { schedule, overrides } = this.#schedules(start, end, steps);
@@ -99,40 +116,13 @@ export class ScheduledPruning extends MaskedSparsifier {
       check(names.includes(name), () => `override of '${name}': no such layer; masked are ${names.join(', ')}`);
     }
     this.#schedule = schedule;
-    this.#overrides = overrides;
-    this.#log = [];
-  }
-
-  async update(training: Training): Promise<void> {
-    const { step } = training;
-    const schedule = this.#schedule!;
-    if (![schedule, ...this.#overrides.values()].some(s => s.isUpdate(step))) return;
-    const { score = scorers.magnitude, regrow = true, granularity = 'element' } = this.#o;
-    const options = { ...this.#o, granularity, ...(!regrow && { within: this.mask! }) };
-    const scores = await score(training);
-    const layers = await this.maskedLayers(training);
-    const target = schedule.at(step);
-    const own = layers.filter(l => this.#overrides.has(l.name));
-    const others = layers.filter(l => !this.#overrides.has(l.name));
-    const entries = [
-      ...(others.length > 0 ? prune(others, scores, { ...options, sparsity: target }).entries() : []),
-      ...own.flatMap(l => [
-        ...prune([l], scores, { ...options, sparsity: this.#overrides.get(l.name)!.at(step) }).entries(),
-      ]),
-    ];
-    const mask = new Mask(entries);
-    this.setMask(mask);
-    const nonzeros = Object.fromEntries(layers.map(l => [l.name, mask.kept(l.name)]));
-    this.#log = [...this.#log, { step, target, sparsity: mask.sparsity(), nonzeros }];
-  }
-
-  override state(): SparsifierState {
-    return { ...super.state(), json: this.#log };
-  }
-
-  override restore(state: SparsifierState): void {
-    super.restore(state);
-    this.#log = state.json as readonly MaskUpdate[];
+    const { score = scorers.magnitude, regrow = true } = this.#o;
+    const options = (sparsity: number, mask: Mask): PruneOptions => ({
+      ...this.#o,
+      sparsity,
+      ...(!regrow && { within: mask }),
+    });
+    return [pruneRule(schedule, score, options, overrides)];
   }
 
   #schedules(start: number, end: number, trainingSteps?: number) {

@@ -1,4 +1,4 @@
-import { check, compile, gradients, Parameter, reachable, Tensor } from '@gossamer/tensor';
+import { check, compile, gradients, Parameter, reachable, type Spec, Tensor } from '@gossamer/tensor';
 import { type Batch, mapFields } from '../data/dataset.ts';
 import { sliceRows } from '../data/rows.ts';
 import { Lambda, Module } from '../nn/module.ts';
@@ -25,6 +25,12 @@ export interface Calibration {
 
 /** An array for each weight, by its name; shaped like the weight unless said otherwise. */
 export type WeightData = Map<string, Float32Array>;
+
+/** Shape and element type of one sample of a batch's first field. */
+export function sampleOf(batch: Batch): Spec {
+  const [{ shape, dtype }] = Object.values(batch);
+  return { dtype, shape: [1, ...shape.slice(1)] };
+}
 
 /** ∂L/∂w of the mean loss over all samples. */
 export const lossGradients = (calibration: Calibration): Promise<WeightData> =>

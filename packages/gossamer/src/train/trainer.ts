@@ -1,4 +1,4 @@
-import { check, compile, gradients, Random, realize, type Spec, substitute, type Tensor } from '@gossamer/tensor';
+import { check, compile, gradients, Random, realize, substitute, type Tensor } from '@gossamer/tensor';
 import type { Batch } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
 import type { Module } from '../nn/module.ts';
@@ -7,7 +7,8 @@ import type { EMA } from '../optim/ema.ts';
 import type { Optimizer } from '../optim/optimizer.ts';
 import { constantSchedule, type RateSchedule } from '../optim/schedule.ts';
 import type { Selection } from '../sparsity/layer.ts';
-import { modelLayers } from '../sparsity/model.ts';
+import { type ModelLayers, modelLayers, refreshLayers } from '../sparsity/model.ts';
+import { sampleOf } from '../sparsity/score-data.ts';
 import type { Sparsifier, Training } from '../sparsity/sparsifier.ts';
 import { percent } from '../text.ts';
 import { type Checkpoint, latestCheckpoint, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -116,20 +117,23 @@ export class Trainer {
     const { batchSize } = train.options;
     const step = compile((...values: Tensor[]) => this.#step(values));
     const dense = compile((...values: Tensor[]) => this.#denseGradients(values));
-    const layers = this.#sparsifiers.length > 0 ? await modelLayers(model, [sample(batch)]) : emptyLayers;
+    const layers = this.#sparsifiers.length > 0 ? await modelLayers(model, [sampleOf(batch)]) : emptyLayers;
     const at = (done: number): Training => ({
       model,
       layers,
       optimizer,
+      data: train,
       step: done,
       steps: this.#steps,
       rate: this.#schedule(Math.min(done, this.#steps - 1)),
       random: this.#random,
-      denseGradients: async () => {
+      denseGradients: async (other = batch) => {
         model.train();
-        const result = await dense(...this.#values(batch));
+        const result = await dense(...this.#values(other));
         return new Map(await Promise.all(Object.entries(result).map(async ([n, g]) => [n, await g.data()] as const)));
       },
+      calibrate: look => this.#calibrate(layers, batch, look),
+      log: line => progress.log(line),
     });
     for (const s of this.#sparsifiers) {
       await s.prepare(at(0));
@@ -177,6 +181,7 @@ export class Trainer {
             Number.isFinite(values.loss),
             () => `Trainer: the loss is ${values.loss} at step ${done}; try a lower learning rate or clip gradients`,
           );
+          for (const s of this.#sparsifiers) await s.stepped?.(at(done));
           const sparsity = this.#sparsifiers.find(s => s.mask)?.mask?.sparsity();
           const row = { ...values, learning_rate: rate, ...(sparsity !== undefined && { sparsity }) };
           log?.write({ step: done, epoch: train.epoch, ...row });
@@ -218,6 +223,26 @@ export class Trainer {
     for (const [p, value] of effective) p.set(positiveZeros(await value.data()));
   }
 
+  /** Shows the network with its effective weights and puts the stored ones back. */
+  async #calibrate<T>(
+    layers: ModelLayers,
+    batch: Batch,
+    look: Parameters<Training['calibrate']>[0],
+  ): Promise<Awaited<T>> {
+    const { model, task } = this.#o;
+    const effective = [...effectiveWeights(model, this.#sparsifiers)];
+    await realize(...effective.map(([, value]) => value));
+    const stored = await Promise.all(effective.map(async ([p]) => [p, (await p.data()).slice()] as const));
+    for (const [p, value] of effective) p.set(await value.data());
+    try {
+      const shown = { ...layers, layers: await refreshLayers(layers) };
+      return (await look({ model, task, batches: [batch], layers: shown, mode: 'train' })) as Awaited<T>;
+    } finally {
+      for (const [p, values] of stored) p.set(values);
+      model.train();
+    }
+  }
+
   #values(batch: Batch): Tensor[] {
     const tensors = toTensors(batch);
     return this.#fields.map(name => tensors[name]);
@@ -234,13 +259,18 @@ export class Trainer {
     const result = substitute(effective, () => task(model, this.#batch(values)));
     let loss = result.loss;
     for (const s of this.#sparsifiers) if (s.penalty) loss = loss.add(s.penalty());
-    let grads = gradients(loss, optimizer.parameters).map((g, i) =>
+    const own = this.#sparsifiers.flatMap(s => s.optimizer ?? []);
+    const [weights, ...others] = gradientsFor(loss, [optimizer, ...own]);
+    let grads = weights.map((g, i) =>
       this.#sparsifiers.reduce((grad, s) => s.gradient?.(optimizer.parameters[i], grad) ?? grad, g),
     );
     const clipped = clip === undefined ? undefined : clipByGlobalNorm(grads, clip);
     if (clipped) grads = clipped.grads;
     const before = optimizer.parameters.map(p => p.current());
     optimizer.step(grads);
+    own.forEach((o, i) => {
+      o.step(others[i]);
+    });
     for (const s of this.#sparsifiers) {
       optimizer.parameters.forEach((p, i) => {
         s.settle?.(p, before[i], optimizer);
@@ -319,6 +349,21 @@ export class Trainer {
   }
 }
 
+/** The loss's gradients with respect to the parameters of each optimiser, from one differentiation. */
+function gradientsFor(loss: Tensor, optimizers: readonly Optimizer[]): (readonly Tensor[])[] {
+  const all = gradients(
+    loss,
+    optimizers.flatMap(o => o.parameters),
+  );
+  let start = 0;
+  return optimizers.map(o => {
+    const end = start + o.parameters.length;
+    const own = all.slice(start, end);
+    start = end;
+    return own;
+  });
+}
+
 function denseLayers(name: string, { layers, excluded, excludedShare }: Selection): string {
   const of = layers.length + excluded.length;
   const names = excluded.map(l => l.name).join(', ');
@@ -331,11 +376,6 @@ const positiveZeros = (values: Float32Array): Float32Array => values.map(v => v 
 const emptyLayers = { layers: [], parameters: new Map() };
 
 /** One sample of the first field: what the layers' shapes are found with. */
-function sample(batch: Batch): Spec {
-  const [{ shape, dtype }] = Object.values(batch);
-  return { dtype, shape: [1, ...shape.slice(1)] };
-}
-
 const validationNames = (metrics: Metrics): Metrics =>
   Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`validation_${name}`, value]));
 

@@ -4,8 +4,8 @@ import type { Random } from '../random.ts';
 import { recorder } from '../record.ts';
 import { Tensor } from '../tensor.ts';
 
-/** A leaf that is drawn at once or, in a compiled function, anew by every call. */
-function drawn(shape: readonly number[], fill: () => Float32Array): Tensor {
+/** A leaf that `fill` gives at once or, in a compiled function, anew for every call. */
+export function drawn(shape: readonly number[], fill: () => Float32Array): Tensor {
   const r = recorder();
   const node = leafNode({ shape: [...shape], dtype: 'float32' }, r ? undefined : fill());
   r?.fresh(node, fill);

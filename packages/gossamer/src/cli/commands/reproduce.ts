@@ -1,59 +1,53 @@
-import { mkdir } from 'node:fs/promises';
-import type { Check } from '../../experiments/experiment.ts';
-import { discoverExperiments, findExperiment, type Report, reproduce } from '../../experiments/run.ts';
+import { GossamerError } from '@gossamer/tensor';
+import { type Ended, reproduceAll } from '../../experiments/all.ts';
+import { discoverExperiments, findExperiment } from '../../experiments/discover.ts';
+import { reproduce } from '../../experiments/run.ts';
 import { clock, table } from '../../text.ts';
-import { type CommonOptions, command as define, integer, Output, UsageError } from '../command.ts';
+import { command as define, Output, UsageError } from '../command.ts';
+import { formatReport, prepareOut, type RunOptions, runOptions } from '../reproduce.ts';
 
-interface Options extends CommonOptions {
+interface Options extends RunOptions {
   all?: boolean;
-  smoke?: boolean;
-  full?: boolean;
-  seeds?: number;
-  out?: string;
-  fresh?: boolean;
 }
 
 export const command = define('reproduce', 'gradual-magnitude-pruning --smoke', c =>
-  c
-    .argument('[method]', 'the method, as `gossamer methods` lists it')
-    .option('--all', 'all experiments, one after the other')
-    .option('--smoke', 'run every line on tiny data in seconds; no verdict')
-    .option('--full', 'the longer version, for hours')
-    .option('--seeds <n>', 'number of seeds; default what the experiment says', integer(1))
-    .option('-o, --out <folder>', 'keep result and figures there; a run that was stopped goes on from there')
-    .option('--fresh', 'run again what a stopped run has finished')
-    .action(async (slug: string | undefined, options: Options) => {
-      if ((slug === undefined) === !options.all) {
-        throw new UsageError('give one method, or --all; `gossamer methods` lists them');
-      }
-      if (options.smoke && options.full) throw new UsageError('give --smoke or --full, not both');
-      if (options.out !== undefined) await mkdir(options.out, { recursive: true });
-      const output = new Output(options);
-      using progress = await output.progress();
-      const experiments = slug === undefined ? await discoverExperiments() : [await findExperiment(slug)];
-      const reports: Report[] = [];
-      for (const experiment of experiments) reports.push(await reproduce(experiment, { ...options, progress }));
+  runOptions(
+    c
+      .argument('[method]', 'the method, as `gossamer methods` lists it')
+      .option('--all', 'all systems, one after another; with --out, those with a result of the same code stay'),
+  ).action(async (slug: string | undefined, options: Options) => {
+    if ((slug === undefined) === !options.all) {
+      throw new UsageError('give one method, or --all; `gossamer methods` lists them');
+    }
+    await prepareOut(options);
+    const output = new Output(options);
+    using progress = await output.progress();
+    if (slug !== undefined) {
+      const report = await reproduce(await findExperiment(slug), { ...options, progress });
       progress.stop();
-      output.result(slug === undefined ? reports : reports[0], () => reports.map(format).join('\n\n'));
-    }),
+      output.result(report, () => formatReport(report));
+      return;
+    }
+    const systems = (await discoverExperiments()).filter(e => !e.comparison);
+    const ended = await reproduceAll(systems, { ...options, progress });
+    progress.stop();
+    output.result(ended, () => formatAll(ended));
+    const failed = ended.filter(e => e.state === 'failed');
+    if (failed.length > 0) {
+      const list = failed.map(e => `${e.slug}: ${e.error}`).join('\n  ');
+      throw new GossamerError(`${failed.length} of ${ended.length} systems failed:\n  ${list}`);
+    }
+  }),
 );
 
-/** A smoke run decides nothing. */
-const mark = ({ verdict }: Report, { holds }: Check): string => (verdict === 'smoke run' ? '·' : holds ? '✓' : '✗');
-
-function format(report: Report): string {
-  const paragraphs = [
-    `${report.title}\nClaim: ${report.claim}`,
-    ...report.tables.map(
-      t =>
-        `${t.title}\n${table(
-          ['', ...t.columns.map(head => ({ head, align: 'right' as const }))],
-          t.rows.map(r => [r.name, ...r.cells]),
-        )}`,
-    ),
-    report.checks.map(c => `${mark(report, c)} ${c.rule}\n  found: ${c.found}`).join('\n'),
-    (report.notes ?? []).map(note => `· ${note}`).join('\n'),
-    `Verdict: ${report.verdict} (${report.seeds.length} seed${report.seeds.length > 1 ? 's' : ''}, ${clock(report.seconds)})`,
-  ];
-  return paragraphs.filter(p => p !== '').join('\n\n');
+function formatAll(ended: readonly Ended[]): string {
+  const rows = ended.map(({ slug, state, reason, report }) => [
+    slug,
+    report?.verdict ?? state,
+    report ? `${report.checks.filter(c => c.holds).length} of ${report.checks.length}` : '–',
+    report ? clock(report.seconds) : '–',
+    `${state}: ${reason}`,
+  ]);
+  const reports = ended.flatMap(e => (e.report && e.state === 'done' ? [formatReport(e.report)] : []));
+  return [...reports, table(['system', 'verdict', 'rules hold', 'time', ''], rows)].join('\n\n');
 }

@@ -2,6 +2,8 @@ import { Option } from 'commander';
 import { models } from '../../models/registry.ts';
 import { modelLayers } from '../../sparsity/model.ts';
 import { reportTable, sparsityReport } from '../../sparsity/report.ts';
+import { scheduleKinds } from '../../sparsity/schedule.ts';
+import { scorers } from '../../sparsity/scorers.ts';
 import { clock } from '../../text.ts';
 import { Trainer } from '../../train/trainer.ts';
 import {
@@ -17,6 +19,7 @@ import {
 } from '../command.ts';
 import { dataHelp, normalizeHelp } from '../data.ts';
 import { pattern } from '../pattern.ts';
+import { setting } from '../sparsifier.ts';
 import {
   fromFlags,
   fromRecipe,
@@ -68,6 +71,7 @@ export const command = define(
       .addOption(new Option('--model <name>', 'an image classifier').choices(classifiers))
       .option('--data <source>', dataHelp)
       .option('--normalize <how>', normalizeHelp)
+      .option('--weights <file.safetensors>', 'weights to start from, such as those of a dense training')
       .option('--width <factor>', "factor on the model's width", positive)
       .option('--augment', 'random crops and flips')
       .option('--batch <n>', `samples of a batch (default: ${defaults.batch})`, integer(1))
@@ -82,10 +86,18 @@ export const command = define(
         '--sparsifier <method>',
         'as `gossamer methods` lists it (default with --sparsity: gradual-magnitude-pruning)',
       )
-      .option('--sparsity <share>', 'share of the weights that go', share)
+      .option('--sparsity <share>', 'share of the weights that go; a pattern such as 2:4 has its own', share)
       .option('--pattern <name>', 'element, 2:4, block:4x1, filter, …', pattern)
       .option('--allocation <rule>', 'how layers share the sparsity: uniform, erk, … as the method knows it')
       .option('--exclude <layers>', 'left dense: names (with *), kinds, first, last; may be repeated', list)
+      .addOption(
+        new Option(
+          '--score <name>',
+          'what a weight is worth (default with it: --sparsifier scheduled-pruning)',
+        ).choices(Object.keys(scorers)),
+      )
+      .addOption(new Option('--sparsity-schedule <kind>', 'how the sparsity grows').choices([...scheduleKinds]))
+      .option('--set <name=value>', 'another option of the method, such as interval=50; may be repeated', setting)
       .action(run),
 );
 

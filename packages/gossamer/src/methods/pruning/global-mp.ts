@@ -77,6 +77,15 @@ export interface GradualGlobalMagnitudeOptions
  * weights made anew at each update, from the start of training (or of fine-tuning) on.
  */
 export class GradualGlobalMagnitudePruning extends ScheduledPruning {
+  static override readonly options: readonly string[] = [
+    'sparsity',
+    'minimum',
+    'exclude',
+    'start',
+    'end',
+    'interval',
+    'nested',
+  ] satisfies readonly (keyof GradualGlobalMagnitudeOptions)[];
   override readonly name = method.slug;
   constructor({ sparsity, minimum, exclude, start, end, interval, nested = false }: GradualGlobalMagnitudeOptions) {
     check(sparsity >= 0 && sparsity < 1, () => `global magnitude pruning: sparsity ${sparsity}; expected 0 ≤ S < 1`);

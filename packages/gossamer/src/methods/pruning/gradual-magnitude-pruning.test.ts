@@ -104,11 +104,13 @@ async function seen(model: Module, step: number, steps: number, shape: readonly 
     model,
     layers: await modelLayers(model, [{ dtype: 'float32', shape: [1, ...shape] }]),
     optimizer: new SGD(model.parameters()),
+    data: new DataLoader(new ArrayDataset({ inputs: { dtype: 'float32', shape: [1, 1], data: new Float32Array(1) } })),
     step,
     steps,
     rate: 1,
     random: new Random(0),
     denseGradients: async () => new Map(),
+    calibrate: () => Promise.reject(new Error('not wanted')),
   };
 }
 

@@ -3,7 +3,8 @@
 
 import { check } from '@gossamer/tensor';
 import type { Layer } from '../../sparsity/layer.ts';
-import { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from '../../sparsity/scheduled.ts';
+import { ScheduledPruning, type ScheduledPruningOptions } from '../../sparsity/scheduled.ts';
+import { type Scorer, scorers } from '../../sparsity/scorers.ts';
 import type { MethodInfo } from '../method.ts';
 
 export const method: MethodInfo = {
@@ -60,6 +61,21 @@ export interface GradualMagnitudeOptions
  * two layers that hold one tensor. A tensor used several times (tied embeddings) is one layer and masked once.
  */
 export class GradualMagnitudePruning extends ScheduledPruning {
+  static override readonly options: readonly string[] = [
+    'sparsity',
+    'initial',
+    'exclude',
+    'granularity',
+    'norm',
+    'score',
+    'scope',
+    'regrow',
+    'start',
+    'end',
+    'updates',
+    'interval',
+    'exponent',
+  ] satisfies readonly (keyof GradualMagnitudeOptions)[];
   override readonly name = method.slug;
 
   constructor(options: GradualMagnitudeOptions) {

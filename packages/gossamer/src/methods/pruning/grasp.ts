@@ -3,7 +3,7 @@
 
 import type { Tensor } from '@gossamer/tensor';
 import { Lambda } from '../../nn/module.ts';
-import { type Mask, maskable, prune, grasp as score } from '../../sparsity/index.ts';
+import { type Mask, maskable, PruneAtStart, prune, grasp as score } from '../../sparsity/index.ts';
 import { hessianGradients } from '../../sparsity/score-data.ts';
 import type { Task } from '../../train/task.ts';
 import type { MethodInfo } from '../method.ts';
@@ -27,10 +27,26 @@ export interface GraSPOptions extends SensitivityOptions {
  * S, whose removal raises the flow or reduces it least, go: a global ranking (algorithm 1). The paper takes 10 samples
  * of each class.
  */
-export async function grasp(at: Initialised, { sparsity, exclude, temperature = 200 }: GraSPOptions): Promise<Mask> {
+export async function grasp(at: Initialised, { exclude, temperature = 200, ...options }: GraSPOptions): Promise<Mask> {
   const layers = maskable(at.layers.layers, exclude).layers;
   const task: Task = (model, batch) =>
     at.task(new Lambda((x: Tensor) => (model.forward(x) as Tensor).div(temperature)), batch);
   const products = await hessianGradients({ mode: 'train', ...at, task });
-  return prune(layers, l => score(l.values, products.get(l.name)!), { sparsity, allocation: 'global' });
+  return prune(layers, l => score(l.values, products.get(l.name)!), { allocation: 'global', ...options });
+}
+
+/** {@link grasp} on the first mini-batch of a training, which then goes on under that mask. */
+export class GraSP extends PruneAtStart {
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'exclude',
+    'granularity',
+    'norm',
+    'allocation',
+    'temperature',
+  ] satisfies readonly (keyof GraSPOptions)[];
+  readonly name = method.slug;
+  constructor(options: GraSPOptions) {
+    super((calibration: Initialised) => grasp(calibration, options), options);
+  }
 }

@@ -2,7 +2,16 @@
 // Han, Pool, Tran & Dally 2015, "Learning both Weights and Connections for Efficient Neural Networks" (by layer);
 // Evci et al. 2020, "Rigging the Lottery" (ERK); Gale, Elsen & Hooker 2019 (uniform+).
 
-import { type Layer, type Mask, magnitude, maskable, type PruneOptions, prune } from '../../sparsity/index.ts';
+import {
+  type Layer,
+  type Mask,
+  magnitude,
+  maskable,
+  PruneAtStart,
+  type PruneOptions,
+  prune,
+  type TrainingCalibration,
+} from '../../sparsity/index.ts';
 import type { MethodInfo } from '../method.ts';
 
 export const method: MethodInfo = {
@@ -27,3 +36,19 @@ export interface OneShotMagnitudeOptions
  */
 export const oneShotMagnitude = (layers: readonly Layer[], { exclude, ...options }: OneShotMagnitudeOptions): Mask =>
   prune(maskable(layers, exclude).layers, l => magnitude(l.values), options);
+
+/** {@link oneShotMagnitude} of the weights that a training starts from, which it then fine-tunes under that mask. */
+export class OneShotMagnitude extends PruneAtStart {
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'exclude',
+    'granularity',
+    'norm',
+    'allocation',
+    'minimum',
+  ] satisfies readonly (keyof OneShotMagnitudeOptions)[];
+  readonly name = method.slug;
+  constructor(options: OneShotMagnitudeOptions) {
+    super(async ({ layers }: TrainingCalibration) => oneShotMagnitude(layers.layers, options), options);
+  }
+}

@@ -3,7 +3,7 @@
 // flow".
 
 import { check, type Spec } from '@gossamer/tensor';
-import { Mask, maskable, prune } from '../../sparsity/index.ts';
+import { Mask, maskable, PruneAtStart, prune, sampleOf, type TrainingCalibration } from '../../sparsity/index.ts';
 import type { Model, ModelLayers } from '../../sparsity/model.ts';
 import { synapticFlow } from '../../sparsity/synaptic-flow.ts';
 import type { MethodInfo } from '../method.ts';
@@ -33,7 +33,7 @@ export async function synflow(
   model: Model,
   inputs: readonly Spec[],
   found: ModelLayers,
-  { sparsity, exclude, rounds = 100 }: SynFlowOptions,
+  { sparsity, exclude, rounds = 100, ...options }: SynFlowOptions,
 ): Promise<Mask> {
   check(Number.isInteger(rounds) && rounds >= 1, () => `synflow: ${rounds} rounds; expected a whole number from 1`);
   check(sparsity >= 0 && sparsity < 1, () => `synflow: sparsity ${sparsity} is outside 0 ≤ s < 1`);
@@ -44,7 +44,28 @@ export async function synflow(
     const shares = await flow(mask);
     check(shares, () => `synflow: no path from input to output is left at sparsity ${mask.sparsity()}`);
     const reached = k === rounds ? sparsity : 1 - (1 - sparsity) ** (k / rounds);
-    mask = prune(layers, l => shares.get(l.name)!, { sparsity: reached, allocation: 'global', within: mask });
+    mask = prune(layers, l => shares.get(l.name)!, {
+      allocation: 'global',
+      ...options,
+      sparsity: reached,
+      within: mask,
+    });
   }
   return mask;
+}
+
+/** {@link synflow} at the start of a training, which then goes on under that mask. */
+export class SynFlow extends PruneAtStart {
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'exclude',
+    'granularity',
+    'norm',
+    'allocation',
+    'rounds',
+  ] satisfies readonly (keyof SynFlowOptions)[];
+  readonly name = method.slug;
+  constructor(options: SynFlowOptions) {
+    super((c: TrainingCalibration) => synflow(c.model, [sampleOf(c.batches[0])], c.layers, options), options);
+  }
 }

@@ -78,6 +78,20 @@ export interface FastSparseOptions
  * divide, and options that name a layer of another kind.
  */
 export class FastSparseConvNet extends ScheduledPruning {
+  static override readonly options: readonly string[] = [
+    'sparsity',
+    'initial',
+    'start',
+    'end',
+    'window',
+    'exponent',
+    'interval',
+    'allocation',
+    'score',
+    'block',
+    'blockFrom',
+    'exclude',
+  ] satisfies readonly (keyof FastSparseOptions)[];
   override readonly name = method.slug;
 
   constructor(options: FastSparseOptions) {

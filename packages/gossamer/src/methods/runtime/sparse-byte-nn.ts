@@ -111,6 +111,16 @@ export async function rearrangeChannels(
  * Throws a GossamerError for s ≥ 1, a group larger than a layer's output channels, and an override of an unknown layer.
  */
 export class SparseByteNN extends MaskedSparsifier {
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'exclude',
+    'group',
+    'initial',
+    'start',
+    'end',
+    'interval',
+    'scope',
+  ] satisfies readonly (keyof SparseByteOptions)[];
   readonly name = method.slug;
   readonly #o: SparseByteOptions;
   #schedule: SparsitySchedule | undefined;

@@ -1,9 +1,7 @@
 // Trains sparse from the first step: connections of small magnitude make way for those of large gradient.
 // Evci, Gale, Menick, Castro & Elsen 2020, "Rigging the Lottery: Making All Tickets Winners".
 
-import { type DynamicOptions, DynamicSparseTraining, type Growth, randomGrowth } from '../../sparsity/dynamic.ts';
-import { magnitude } from '../../sparsity/index.ts';
-import type { Training } from '../../sparsity/sparsifier.ts';
+import { type DynamicOptions, DynamicSparseTraining, dynamicOptions } from '../../sparsity/dynamic.ts';
 import type { MethodInfo } from '../method.ts';
 
 export const method: MethodInfo = {
@@ -17,7 +15,7 @@ export const method: MethodInfo = {
 export interface RigLOptions extends Partial<Omit<DynamicOptions, 'sparsity'>> {
   readonly sparsity: number;
   /** `gradient` (default): |∂L/∂w| of the coming mini-batch at dead positions, too. `random`: the paper's control, SET. */
-  readonly grow?: 'gradient' | 'random';
+  readonly grow?: DynamicOptions['grow'];
 }
 
 /**
@@ -27,17 +25,18 @@ export interface RigLOptions extends Partial<Omit<DynamicOptions, 'sparsity'>> {
  * the training. Unlike in the paper, the optimiser's step is taken at updates, too.
  */
 export class RigL extends DynamicSparseTraining {
+  static readonly options: readonly string[] = dynamicOptions;
   readonly name = method.slug;
-  readonly #grow: 'gradient' | 'random';
 
-  constructor({ grow = 'gradient', ...options }: RigLOptions) {
-    super({ allocation: 'erk', fraction: 0.3, decay: 'cosine', interval: 100, until: 0.75, ...options });
-    this.#grow = grow;
-  }
-
-  protected override async growth(training: Training): Promise<Growth> {
-    if (this.#grow === 'random') return randomGrowth(training);
-    const gradients = await training.denseGradients();
-    return l => magnitude(gradients.get(l.name)!);
+  constructor(options: RigLOptions) {
+    super({
+      allocation: 'erk',
+      fraction: 0.3,
+      decay: 'cosine',
+      interval: 100,
+      until: 0.75,
+      grow: 'gradient',
+      ...options,
+    });
   }
 }

@@ -2,9 +2,9 @@
 // Mocanu, Mocanu, Stone, Nguyen, Gibescu & Liotta 2018, "Scalable training of artificial neural networks with adaptive
 // sparse connectivity inspired by network science" (SET).
 
-import { type DynamicOptions, DynamicSparseTraining, type Growth, randomGrowth } from '../../sparsity/dynamic.ts';
-import { type Exchange, exchange, type Layer } from '../../sparsity/index.ts';
-import { countOnes } from '../../sparsity/mask.ts';
+import { type DynamicOptions, DynamicSparseTraining, dynamicOptions } from '../../sparsity/dynamic.ts';
+import type { Layer } from '../../sparsity/layer.ts';
+import type { Mask } from '../../sparsity/mask.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
 import type { MethodInfo } from '../method.ts';
 
@@ -16,7 +16,7 @@ export const method: MethodInfo = {
   kind: 'sparsifier',
 };
 
-export interface SETOptions extends Partial<Omit<DynamicOptions, 'sparsity'>> {
+export interface SETOptions extends Partial<Omit<DynamicOptions, 'sparsity' | 'score' | 'grow' | 'regrowDropped'>> {
   readonly sparsity: number;
   /** Standard deviation of new weights; default that of the layer's live weights. 0 starts them at zero. */
   readonly spread?: number;
@@ -29,26 +29,33 @@ export interface SETOptions extends Partial<Omit<DynamicOptions, 'sparsity'>> {
  * `interval` is in steps: give the steps of an epoch (default 100).
  */
 export class SET extends DynamicSparseTraining {
+  static readonly options: readonly string[] = [
+    ...dynamicOptions.filter(name => name !== 'grow' && name !== 'score'),
+    'spread',
+  ];
   readonly name = method.slug;
   readonly #spread: number | undefined;
 
   constructor({ spread, ...options }: SETOptions) {
-    super({ allocation: 'er', fraction: 0.3, decay: 'constant', interval: 100, until: 1, ...options });
+    super({
+      allocation: 'er',
+      fraction: 0.3,
+      decay: 'constant',
+      interval: 100,
+      until: 1,
+      ...options,
+      grow: 'random',
+      regrowDropped: false,
+    });
     this.#spread = spread;
   }
 
-  protected override growth(training: Training): Growth {
-    return randomGrowth(training);
+  protected override worth({ values }: Layer, keep: Uint8Array): Float32Array {
+    return rankBySign(values, keep);
   }
 
-  protected override exchange({ values }: Layer, keep: Uint8Array, count: number, growth: Float32Array): Exchange {
-    // Not more than there are free places.
-    const possible = Math.min(count, keep.length - countOnes(keep));
-    return exchange(keep, possible, rankBySign(values, keep), growth, { regrowDropped: false });
-  }
-
-  protected override async born({ layers, random, step }: Training, born: ReadonlyMap<string, Uint8Array>) {
-    for (const [name, fresh] of born) {
+  protected override async born({ layers, random, step }: Training, born: Mask): Promise<void> {
+    for (const [name, { keep: fresh }] of born.entries()) {
       const parameter = layers.parameters.get(name)!;
       const values = (await parameter.data()).slice();
       const keep = this.mask!.get(name);

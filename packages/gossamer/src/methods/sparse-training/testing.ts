@@ -3,11 +3,11 @@ import { ArrayDataset } from '../../data/dataset.ts';
 import { DataLoader } from '../../data/loader.ts';
 import { MLP } from '../../nn/container.ts';
 import { SGD } from '../../optim/index.ts';
-import type { DynamicSparseTraining } from '../../sparsity/dynamic.ts';
 import type { Mask } from '../../sparsity/index.ts';
+import type { RuledSparsifier } from '../../sparsity/rules.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
 import { classification } from '../../train/task.ts';
-import { Trainer } from '../../train/trainer.ts';
+import { Trainer, type TrainerOptions } from '../../train/trainer.ts';
 
 // For the tests of dynamic sparse training.
 
@@ -29,9 +29,19 @@ export interface Seen {
   readonly gradients: ReadonlyMap<string, Float32Array>;
 }
 
-/** Trains a perceptron for 40 steps and looks at every update. */
-export async function watch(sparsifier: DynamicSparseTraining): Promise<{ seen: Seen[]; model: MLP }> {
-  const model = new MLP([20, 24, 16, 4], { random: new Random(3) });
+export interface Watched {
+  readonly seen: Seen[];
+  readonly model: MLP;
+}
+
+/** Trains a perceptron, for 40 steps by default, and looks at every update. */
+export async function watch(
+  sparsifier: RuledSparsifier,
+  {
+    model = new MLP([20, 24, 16, 4], { random: new Random(3) }),
+    ...options
+  }: Partial<TrainerOptions> & { readonly model?: MLP } = {},
+): Promise<Watched> {
   const seen: Seen[] = [];
   const update = sparsifier.update.bind(sparsifier);
   sparsifier.update = async (training: Training) => {
@@ -48,7 +58,8 @@ export async function watch(sparsifier: DynamicSparseTraining): Promise<{ seen: 
   };
   const train = new DataLoader(data, { batchSize: 16, shuffle: true });
   const optimizer = new SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9, weightDecay: 1e-3 });
-  await new Trainer({ model, task: classification(), train, optimizer, steps: 40, sparsifiers: [sparsifier] }).run();
+  const task = classification();
+  await new Trainer({ model, task, train, optimizer, steps: 40, sparsifiers: [sparsifier], ...options }).run();
   return { seen, model };
 }
 

@@ -1,0 +1,113 @@
+import { check, type Parameter, type Random, sizeOf } from '@gossamer/tensor';
+import type { Module } from '../nn/module.ts';
+import type { ChannelGroups } from './groups.ts';
+
+/**
+ * What a channel is worth, by its filters or neurons: the sum or the Euclidean norm of their weights (`l1`, Li et al. 2017,
+ * and `l2`); the sum of distances to the other filters of the layer, small for those that the others can stand for
+ * (`fpgm`, He et al. 2019); the scale of its batch normalisation (`gamma`, Liu et al. 2017); chance (`random`).
+ */
+export type ChannelScore = 'l1' | 'l2' | 'fpgm' | 'gamma' | 'random';
+
+export interface ChannelScoreOptions {
+  /** How the scores of a channel in several layers (of a residual stream, say) become one; default `mean`. */
+  readonly aggregate?: 'mean' | 'sum' | 'max' | 'min';
+  /**
+   * Divides the scores of a layer by their mean, so that layers with large weights do not win over others. Default true,
+   * but false for `gamma`, whose values are comparable.
+   */
+  readonly normalize?: boolean;
+  /** For `random`. */
+  readonly random?: Random;
+}
+
+/**
+ * Scores of all channels by id, as `chooseChannels` takes them. Under `gamma`, channels that no batch normalisation scales
+ * have none, and stay.
+ */
+export async function channelScores(
+  model: Module,
+  groups: ChannelGroups,
+  score: ChannelScore,
+  { aggregate = 'mean', normalize = score !== 'gamma', random }: ChannelScoreOptions = {},
+): Promise<Map<number, number>> {
+  if (score === 'random') {
+    check(random, 'channelScores: random scores need a random generator');
+    return new Map(Array.from(random.uniform(groups.count), (s, id) => [id, s]));
+  }
+  const sources = score === 'gamma' ? groups.scales : groups.producers;
+  const parameters = model.stateDict();
+  const members = new Map<number, number[]>();
+  for (const { parameter: name, axis } of sources) {
+    const own = await layerScores(parameters.get(name)!, axis, groups.channelsAlong(name, axis), score);
+    const mean = [...own.values()].reduce((a, b) => a + b, 0) / own.size;
+    for (const [id, value] of own) {
+      const list = members.get(id) ?? [];
+      list.push(normalize && mean > 0 ? value / mean : value);
+      members.set(id, list);
+    }
+  }
+  const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+  const combine = {
+    sum,
+    mean: (list: readonly number[]) => sum(list) / list.length,
+    max: (list: readonly number[]) => Math.max(...list),
+    min: (list: readonly number[]) => Math.min(...list),
+  }[aggregate];
+  return new Map([...members].map(([id, list]) => [id, combine(list)]));
+}
+
+/** Scores of the channels along one axis of a weight. */
+async function layerScores(
+  parameter: Parameter,
+  axis: number,
+  channels: Int32Array,
+  score: Exclude<ChannelScore, 'random'>,
+): Promise<Map<number, number>> {
+  const data = await parameter.data();
+  const inner = sizeOf(parameter.shape.slice(axis + 1));
+  const slices = new Map<number, number[]>();
+  for (let e = 0; e < data.length; e++) {
+    const id = channels[Math.floor(e / inner) % channels.length];
+    if (id < 0) continue;
+    const list = slices.get(id);
+    if (list) list.push(data[e]);
+    else slices.set(id, [data[e]]);
+  }
+  const absolute = (list: readonly number[]) => list.reduce((n, w) => n + Math.abs(w), 0);
+  const distance = (a: readonly number[], b: readonly number[]) =>
+    Math.sqrt(a.reduce((n, w, i) => n + (w - b[i]) ** 2, 0));
+  const own = [...slices.values()];
+  return new Map(
+    [...slices].map(([id, list]) => {
+      if (score === 'fpgm') return [id, own.reduce((n, other) => n + distance(list, other), 0)];
+      return [id, score === 'l2' ? Math.sqrt(list.reduce((n, w) => n + w * w, 0)) : absolute(list)];
+    }),
+  );
+}
+
+/**
+ * Channels to remove by vote, where layers that share them were judged one by one: of each group goes the smallest number
+ * that any member gave up, those first that most members gave up (Jiang et al. 2023, MaskSparsity). At least one stays.
+ *
+ * @param votes for scales or weights by name, 1 at the positions along `axis` 0 that are given up
+ */
+export function channelsByVote(groups: ChannelGroups, votes: ReadonlyMap<string, Uint8Array>): number[] {
+  return groups.groups.flatMap(({ channels }) => {
+    const ballots = [...votes].flatMap(([name, given]) => {
+      const ids = groups.channelsAlong(name, 0);
+      check(
+        ids.length === given.length,
+        () => `channelsByVote: ${given.length} votes for the ${ids.length} channels of ${name}`,
+      );
+      const up = new Set(channels.filter(id => ids.some((own, p) => own === id && given[p] === 1)));
+      return channels.some(id => ids.includes(id)) ? [up] : [];
+    });
+    if (ballots.length === 0) return [];
+    const count = Math.min(channels.length - 1, ...ballots.map(b => b.size));
+    const support = (id: number) => ballots.filter(b => b.has(id)).length;
+    return channels
+      .toSorted((a, b) => support(b) - support(a) || a - b)
+      .slice(0, count);
+  });
+}
