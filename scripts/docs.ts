@@ -1,95 +1,145 @@
-// Writes docs/methods.md and the README's tables of methods and measurements from the kept results, and the tables of data sets and
-// models from their registries; `--check` only compares.
+// Writes what the documentation says about methods, measurements, data sets and models from the kept results and from the
+// registries; `--check` only compares.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { formatBench, type TrainingBench } from '../packages/gossamer/bench/format.ts';
+import { formatSparsifierBench, type SparsifierBench } from '../packages/gossamer/bench/sparsifier-format.ts';
 import { type DemoResult, formatDemo } from '../packages/gossamer/src/cli/demo.ts';
+import { scoreMethods } from '../packages/gossamer/src/cli/scores.ts';
+import { sparsifierClass } from '../packages/gossamer/src/cli/sparsifier.ts';
 import { dataSets } from '../packages/gossamer/src/data/registry.ts';
-import { methodsPage, methodsTable } from '../packages/gossamer/src/experiments/document.ts';
+import {
+  type Documented,
+  evidence,
+  fill,
+  methodsPage,
+  methodsTable,
+  resultsPage,
+} from '../packages/gossamer/src/experiments/document.ts';
 import type { Report } from '../packages/gossamer/src/experiments/run.ts';
-import { discoverMethods } from '../packages/gossamer/src/methods/method.ts';
+import { discoverMethods, type RegisteredMethod } from '../packages/gossamer/src/methods/method.ts';
 import { models } from '../packages/gossamer/src/models/registry.ts';
 import { percent } from '../packages/gossamer/src/text.ts';
 import { formatRuntimeBench, type RuntimeBench } from '../packages/runtime/bench/format.ts';
 import type { Compatibility } from '../packages/runtime/test/conformance.ts';
 
 const root = new URL('../', import.meta.url);
+const source = new URL('packages/gossamer/src/', root);
 const results = new URL('packages/gossamer/results/', root);
-const files = (await readdir(results)).filter(f => f.endsWith('.json'));
-const list = await Promise.all(files.map(async f => JSON.parse(await readFile(new URL(f, results), 'utf8')) as Report));
-const reports = new Map(list.map(r => [r.slug, r]));
-const methods = await discoverMethods();
+const kept = 'packages/gossamer/results';
 
-const readme = await readFile(new URL('README.md', root), 'utf8');
+const read = (path: string): Promise<string> => readFile(new URL(path, root), 'utf8');
+const names = async (folder: URL, ending: string): Promise<Set<string>> =>
+  new Set((await readdir(folder)).filter(f => f.endsWith(ending)).map(f => f.slice(0, -ending.length)));
 const readResult = async <T>(name: string): Promise<T | undefined> =>
   readFile(new URL(`bench/${name}.json`, results), 'utf8').then(
     text => JSON.parse(text) as T,
     () => undefined,
   );
-const demo = await readResult<DemoResult>('demo');
-const bench = await readResult<TrainingBench>('training');
-const runtimeBench = await readResult<RuntimeBench>('runtime');
 const fenced = (text: string): string => `\`\`\`\n${text}\n\`\`\``;
-const parts: Record<string, string> = {
-  methods: methodsTable(methods, reports),
-  demo: demo ? fenced(formatDemo(demo)) : '',
-  runtime: runtimeBench ? fenced(`$ ${runtimeBench.command}\n${formatRuntimeBench(runtimeBench)}`) : '',
-  performance: bench ? `${fenced(`$ ${bench.command}\n${formatBench(bench)}`)}` : '',
+const measured = <T extends { command: string }>(result: T | undefined, format: (result: T) => string): string =>
+  result ? fenced(`$ ${result.command}\n${format(result)}`) : '';
+
+const reports = new Map(
+  await Promise.all(
+    [...(await names(results, '.json'))].map(
+      async name => [name, JSON.parse(await readFile(new URL(`${name}.json`, results), 'utf8')) as Report] as const,
+    ),
+  ),
+);
+const procedures = await names(new URL('cli/methods/', source), '.ts');
+const experiments = await names(new URL('experiments/', source), '.ts');
+const ownPages = await names(new URL('docs/methods/', root), '.md');
+
+/** How `gossamer compress` spells one-shot pruners whose score it has under another name. */
+const compress: Readonly<Record<string, string>> = {
+  'global-mp': '--method magnitude --allocation global',
+  'one-shot-magnitude': '--method magnitude',
 };
-const filled = Object.entries(parts).reduce(
-  (text, [name, part]) =>
-    text.replace(
-      new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*?(<!-- /${name} -->)`),
-      (_, open, close) => `${open}${part}\n${close}`,
-    ),
-  readme,
-);
-const dataPage = await readFile(new URL('docs/data.md', root), 'utf8');
-const setRows = dataSets().map(
-  ({ name, title, automatic }) => `| \`${name}\` | ${title} | ${automatic ? 'yes' : 'no'} |`,
-);
-const setMarks = /(<!-- sets -->\n)[\s\S]*?(<!-- \/sets -->)/;
-const modelsPage = await readFile(new URL('docs/models.md', root), 'utf8');
-const modelRows = Object.entries(models).map(
-  ([name, { description, input, classes }]) =>
-    `| \`${name}\` | ${description} | ${input.dtype} ${input.shape.join('×')} | ${classes ?? '–'} |`,
-);
-const modelMarks = /(<!-- models -->\n)[\s\S]*?(<!-- \/models -->)/;
-const pretrainedMarks = /(<!-- pretrained -->\n)[\s\S]*?(<!-- \/pretrained -->)/;
-const pretrained = await readResult<{ network: string; images: string; top1: number; top5: number }[]>('pretrained');
-const pretrainedRows = (pretrained ?? []).map(
-  ({ network, images, top1, top5 }) => `| ${network} | ${images} | ${percent(top1)} | ${percent(top5)} |`,
-);
-const runtimePage = await readFile(new URL('docs/runtime.md', root), 'utf8');
-const runtimeMarks = /(<!-- runtime-bench -->\n)[\s\S]*?(<!-- \/runtime-bench -->)/;
-const runtimeText = runtimeBench ? `${fenced(`$ ${runtimeBench.command}\n${formatRuntimeBench(runtimeBench)}`)}\n` : '';
-const pages: [string, string][] = [
-  ['docs/runtime.md', runtimePage.replace(runtimeMarks, (_, open, close) => `${open}${runtimeText}${close}`)],
-  ['docs/methods.md', methodsPage(methods, reports, '../packages/gossamer/results')],
-  ['README.md', filled],
-  [
-    'docs/models.md',
-    modelsPage
-      .replace(modelMarks, (_, open, close) =>
-        [`${open}| name | what it is | input | classes |`, '| --- | --- | --- | --- |', ...modelRows, close].join('\n'),
-      )
-      .replace(pretrainedMarks, (_, open, close) =>
-        [`${open}| network | images | top-1 | top-5 |`, '| --- | --- | ---: | ---: |', ...pretrainedRows, close].join(
-          '\n',
-        ),
-      ),
-  ],
-  [
-    'docs/data.md',
-    dataPage.replace(setMarks, (_, open, close) =>
-      [`${open}| name | what it is | fetched |`, '| --- | --- | --- |', ...setRows, close].join('\n'),
-    ),
-  ],
+
+function useOf(method: RegisteredMethod): string | undefined {
+  const { slug } = method;
+  if (procedures.has(slug)) return `gossamer run ${slug}`;
+  const pruning = compress[slug] ?? (slug in scoreMethods ? `--method ${slug}` : undefined);
+  if (method.kind === 'one-shot pruner' && pruning) return `gossamer compress model.onnx ${pruning}`;
+  return sparsifierClass(method) ? `gossamer train --sparsifier ${slug}` : undefined;
+}
+
+const methods: Documented[] = (await discoverMethods()).map(method => {
+  const { module: _, ...info } = method;
+  const { slug } = info;
+  const [report, use] = [reports.get(slug), useOf(method)];
+  return {
+    ...info,
+    hasExperiment: experiments.has(slug),
+    hasPage: ownPages.has(slug),
+    ...(report && { report }),
+    ...(use && { use }),
+  };
+});
+
+const [demo, training, runtime, sparsifiers] = await Promise.all([
+  readResult<DemoResult>('demo'),
+  readResult<TrainingBench>('training'),
+  readResult<RuntimeBench>('runtime'),
+  readResult<SparsifierBench>('sparsifiers'),
+]);
+const blocks: Readonly<Record<string, string>> = {
+  methods: methodsTable(methods),
+  demo: demo ? fenced(formatDemo(demo)) : '',
+  runtime: measured(runtime, formatRuntimeBench),
+  'runtime-bench': measured(runtime, formatRuntimeBench),
+  performance: measured(training, formatBench),
+  sparsifiers: measured(sparsifiers, formatSparsifierBench),
+  sets: setsTable(),
+  models: modelsTable(),
+  pretrained: await pretrainedTable(),
+};
+
+/** A page with all its blocks filled. */
+const filled = async (path: string): Promise<[string, string]> => [
+  path,
+  Object.entries(blocks).reduce((page, [name, content]) => fill(page, name, content), await read(path)),
 ];
-const conformance = await readFile(new URL('packages/runtime/test/conformance.json', root), 'utf8').then(
+
+const pages: [string, string][] = [
+  ...(await Promise.all(
+    ['README.md', 'docs/runtime.md', 'docs/training.md', 'docs/models.md', 'docs/data.md'].map(filled),
+  )),
+  ['docs/methods.md', methodsPage(methods)],
+  ['docs/results.md', resultsPage(methods, reports.get('leaderboard'), `../${kept}`)],
+];
+for (const method of methods.filter(m => m.hasPage)) {
+  const path = `docs/methods/${method.slug}.md`;
+  pages.push([path, fill(await read(path), 'evidence', evidence(method, `../../${kept}`))]);
+}
+const conformance = await read('packages/runtime/test/conformance.json').then(
   text => JSON.parse(text) as Compatibility,
   () => undefined,
 );
 if (conformance) pages.push(['docs/operators.md', operatorsPage(conformance)]);
+
+function setsTable(): string {
+  const rows = dataSets().map(
+    ({ name, title, automatic }) => `| \`${name}\` | ${title} | ${automatic ? 'yes' : 'no'} |`,
+  );
+  return ['| name | what it is | fetched |', '| --- | --- | --- |', ...rows].join('\n');
+}
+
+function modelsTable(): string {
+  const rows = Object.entries(models).map(
+    ([name, { description, input, classes }]) =>
+      `| \`${name}\` | ${description} | ${input.dtype} ${input.shape.join('×')} | ${classes ?? '–'} |`,
+  );
+  return ['| name | what it is | input | classes |', '| --- | --- | --- | --- |', ...rows].join('\n');
+}
+
+async function pretrainedTable(): Promise<string> {
+  const found = await readResult<{ network: string; images: string; top1: number; top5: number }[]>('pretrained');
+  const rows = (found ?? []).map(
+    ({ network, images, top1, top5 }) => `| ${network} | ${images} | ${percent(top1)} | ${percent(top5)} |`,
+  );
+  return ['| network | images | top-1 | top-5 |', '| --- | --- | ---: | ---: |', ...rows].join('\n');
+}
 
 /** Which ONNX operators the runtime has, and how many of ONNX's own cases each passes on every backend. */
 function operatorsPage({ command, onnx, date, backends, operators, failures }: Compatibility): string {

@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { barChart, lineChart } from './plot.ts';
+import { barChart, lineChart, panelChart } from './plot.ts';
 
 const x = { label: 'sparsity', ticks: [0.5, 0.9] };
 const y = { label: 'accuracy' };
@@ -59,6 +59,41 @@ describe('lineChart', () => {
     expect(() => lineChart({ title: 'T', x, y, series: bad })).toThrow('NaN');
     const many = Array.from({ length: 8 }, (_, i) => ({ ...series[0], name: `${i}` }));
     expect(() => lineChart({ title: 'T', x, y, series: many })).toThrow('8 series');
+  });
+});
+
+describe('panelChart', () => {
+  const other = [
+    {
+      name: 'third',
+      points: [
+        { x: 0.5, mean: 65 },
+        { x: 0.9, mean: 62 },
+      ],
+    },
+  ];
+  const panels = [
+    { title: 'one', series },
+    { title: 'two', series: other },
+  ];
+
+  it('has every panel, one title, each name once, and all series in grey behind', async () => {
+    const svg = panelChart({ title: 'T', subtitle: 'S', x, y, panels, level: { name: 'dense', y: 85 } });
+    for (const text of ['T', 'S', 'one', 'two', 'first', 'third', 'dense']) {
+      expect(svg.split(`>${text}<`).length).toBe(2);
+    }
+    const seen = await colours(svg);
+    expect(seen.get('0072b2')).toBeGreaterThan(100);
+    // Three series in each of two panels.
+    const [, grey] = svg.split('stroke="#c8c8c8"');
+    expect(grey.slice(0, grey.indexOf('</g></g>')).split('<path').length - 1).toBe(6);
+    expect(svg).toBe(panelChart({ title: 'T', subtitle: 'S', x, y, panels, level: { name: 'dense', y: 85 } }));
+  });
+
+  it('refuses no panels, and names the panel that is at fault', () => {
+    expect(() => panelChart({ title: 'T', x, y, panels: [] })).toThrow("panelChart 'T': no panels");
+    const empty = [...panels, { title: 'three', series: [] }];
+    expect(() => panelChart({ title: 'T', x, y, panels: empty })).toThrow("panelChart 'T', three: no points");
   });
 });
 

@@ -39,6 +39,28 @@ export interface LineChart {
   readonly height?: number;
 }
 
+/** A part of a {@link panelChart}: the series that stand out in it. */
+export interface Panel {
+  readonly title: string;
+  /** At most 7. */
+  readonly series: readonly Series[];
+}
+
+export interface PanelChart {
+  readonly title: string;
+  readonly subtitle?: string;
+  readonly x: Axis;
+  readonly y: Axis;
+  readonly panels: readonly Panel[];
+  /** A level to compare with, drawn across all panels. */
+  readonly level?: { readonly name: string; readonly y: number };
+  /** Panels in a row; default 3. */
+  readonly columns?: number;
+  /** Pixels of one panel; default 300 × 290. */
+  readonly width?: number;
+  readonly height?: number;
+}
+
 export interface Bar {
   readonly name: string;
   readonly value: number;
@@ -72,29 +94,10 @@ const fontSize = 13;
 
 /** A line for each series, with markers, error bars and a legend; a complete SVG document. */
 export function lineChart({ title, subtitle, x, y, series, width = 760, height = 460 }: LineChart): string {
-  check(
-    series.length <= colours.length,
-    () => `lineChart '${title}': ${series.length} series; at most 7 stay readable`,
-  );
-  const all = series.flatMap(({ points }) => points.flatMap(p => [p.x, p.mean, p.std ?? 0]));
-  check(all.length > 0, `lineChart '${title}': no points`);
-  check(all.every(Number.isFinite), `lineChart '${title}': a point is NaN or infinite`);
-  const lines = series.map(({ name, points }, i) => {
-    const style = { stroke: colours[i], strokeWidth: 1.5 };
-    const low = (p: Point) => p.mean - p.std!;
-    const high = (p: Point) => p.mean + p.std!;
-    const bars = points.filter(p => (p.std ?? 0) > 0);
-    const marker = { fill: colours[i], symbol: symbols[i], r: 4.5, stroke: 'white', strokeWidth: 1 };
+  checkSeries(`lineChart '${title}'`, series);
+  const lines = series.map((s, i) => {
     const legend = { frameAnchor: 'top-right', dx: 34, dy: 12 + i * 22 } as const;
-    return [
-      Plot.ruleX(bars, { ...style, x: 'x', y1: low, y2: high }),
-      Plot.dot(bars, { ...style, x: 'x', y: low, symbol: dash }),
-      Plot.dot(bars, { ...style, x: 'x', y: high, symbol: dash }),
-      Plot.line(points, { ...style, x: 'x', y: 'mean', strokeWidth: 2 }),
-      Plot.dot(points, { x: 'x', y: 'mean', ...marker }),
-      Plot.dot([name], { ...legend, ...marker }),
-      Plot.text([name], { ...legend, dx: legend.dx + 12, textAnchor: 'start', lineAnchor: 'middle', fill: ink }),
-    ];
+    return [...seriesMarks(s, i), ...legendMarks(s.name, i, {}, legend)];
   });
   return render(title, subtitle, {
     width,
@@ -105,6 +108,71 @@ export function lineChart({ title, subtitle, x, y, series, width = 760, height =
     x: { ...scale(x), insetLeft: 12, insetRight: 12, labelOffset: 40 },
     y: { ...scale(y), nice: y.domain === undefined, grid: true, labelOffset: 54 },
     marks: [Plot.frame({ anchor: 'bottom', stroke: pale }), lines.reverse()],
+  });
+}
+
+/**
+ * Many series as small multiples: in each panel its own in colour, with markers, error bars and a legend, and those of all
+ * other panels in grey; a complete SVG document.
+ */
+export function panelChart(chart: PanelChart): string {
+  const { title, subtitle, x, y, panels, level, columns = 3, width = 300, height = 290 } = chart;
+  check(panels.length > 0, `panelChart '${title}': no panels`);
+  for (const panel of panels) checkSeries(`panelChart '${title}', ${panel.title}`, panel.series);
+  const rows = Math.ceil(panels.length / columns);
+  const across = Math.min(columns, panels.length);
+  const place = (i: number) => ({ fx: i % columns, fy: Math.floor(i / columns) });
+  const all = panels.flatMap(p =>
+    p.series.flatMap(({ points }, z) => points.map(at => ({ ...at, z: `${p.title} ${z}` }))),
+  );
+  const marks = panels.flatMap((panel, i) => [
+    Plot.frame({ ...place(i), anchor: 'bottom', stroke: pale }),
+    level ? Plot.ruleY([level.y], { ...facet(place(i)), stroke: ink, strokeDasharray: '4 3' }) : null,
+    Plot.line(
+      all.map(at => ({ ...at, ...place(i) })),
+      { fx: 'fx', fy: 'fy', x: 'x', y: 'mean', z: 'z', stroke: '#c8c8c8', strokeWidth: 1.25 },
+    ),
+    ...panel.series.map((s, k) => seriesMarks(s, k, place(i))).reverse(),
+    panel.series.map(({ name }, k) =>
+      legendMarks(name, k, place(i), {
+        frameAnchor: 'bottom-left',
+        dx: 14,
+        dy: -10 - 17 * (panel.series.length - 1 - k),
+      }),
+    ),
+    Plot.text([panel.title], {
+      ...facet(place(i)),
+      frameAnchor: 'top-left',
+      textAnchor: 'start',
+      dx: 2,
+      dy: -16,
+      fontWeight: 600,
+      fill: ink,
+    }),
+    level && i === 0
+      ? Plot.text([level.name], {
+          ...facet(place(i)),
+          y: level.y,
+          frameAnchor: 'right',
+          textAnchor: 'end',
+          dx: -4,
+          dy: -8,
+          fill: pale,
+        })
+      : null,
+  ]);
+  return render(title, subtitle, {
+    width: 66 + across * width,
+    height: (subtitle ? 82 : 62) + rows * height + 48,
+    marginLeft: 66,
+    marginRight: 16,
+    marginBottom: 48,
+    marginTop: subtitle ? 82 : 62,
+    fx: { axis: null, padding: 0.08, domain: [...Array(across).keys()] },
+    fy: { axis: null, padding: 0.16, domain: [...Array(rows).keys()] },
+    x: { ...scale(x), insetLeft: 10, insetRight: 10, labelOffset: 40 },
+    y: { ...scale(y), nice: y.domain === undefined, grid: true, labelOffset: 54 },
+    marks,
   });
 }
 
@@ -154,6 +222,51 @@ export function barChart({ title, subtitle, x, bars, full, width = 760 }: BarCha
   });
 }
 
+/** Where a mark stands among panels; nowhere in a single chart. */
+type Place = { readonly fx?: number; readonly fy?: number };
+const facet = ({ fx, fy }: Place) => (fx === undefined ? {} : { fx: () => fx, fy: () => fy });
+
+function checkSeries(chart: string, series: readonly Series[]): void {
+  check(
+    series.length <= colours.length,
+    () => `${chart}: ${series.length} series; at most ${colours.length} stay readable`,
+  );
+  const all = series.flatMap(({ points }) => points.flatMap(p => [p.x, p.mean, p.std ?? 0]));
+  check(all.length > 0, `${chart}: no points`);
+  check(all.every(Number.isFinite), `${chart}: a point is NaN or infinite`);
+}
+
+const markerOf = (i: number) => ({ fill: colours[i], symbol: symbols[i], r: 4.5, stroke: 'white', strokeWidth: 1 });
+
+/** Line, markers and error bars of the series number `i`. */
+function seriesMarks({ points }: Series, i: number, place: Place = {}): Plot.Markish[] {
+  const style = { ...facet(place), stroke: colours[i], strokeWidth: 1.5, x: 'x' };
+  const low = (p: Point) => p.mean - p.std!;
+  const high = (p: Point) => p.mean + p.std!;
+  const bars = points.filter(p => (p.std ?? 0) > 0);
+  return [
+    Plot.ruleX(bars, { ...style, y1: low, y2: high }),
+    Plot.dot(bars, { ...style, y: low, symbol: dash }),
+    Plot.dot(bars, { ...style, y: high, symbol: dash }),
+    Plot.line(points, { ...style, y: 'mean', strokeWidth: 2 }),
+    Plot.dot(points, { ...facet(place), x: 'x', y: 'mean', ...markerOf(i) }),
+  ];
+}
+
+/** Marker and name of the series number `i`. */
+function legendMarks(
+  name: string,
+  i: number,
+  place: Place,
+  at: { readonly frameAnchor: Plot.FrameAnchor; readonly dx: number; readonly dy: number },
+): Plot.Markish[] {
+  const where = { ...facet(place), ...at };
+  return [
+    Plot.dot([name], { ...where, ...markerOf(i) }),
+    Plot.text([name], { ...where, dx: at.dx + 12, textAnchor: 'start', lineAnchor: 'middle', fill: ink }),
+  ];
+}
+
 /** A marker that is a stroke from (−x, −y) to (x, y). */
 function cap(x: number, y: number): Plot.SymbolImplementation {
   return {
@@ -187,9 +300,11 @@ function render(title: string, subtitle: string | undefined, options: Plot.PlotO
       dx: 12 - options.marginLeft!,
       dy,
       fontSize: size,
+      // Once, over all panels.
+      facet: 'super',
       ...style,
     });
-  const marginTop = subtitle ? 62 : 42;
+  const marginTop = options.marginTop ?? (subtitle ? 62 : 42);
   const svg = Plot.plot({
     ...options,
     document: parseHTML('<html></html>').document,

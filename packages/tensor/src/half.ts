@@ -1,4 +1,4 @@
-import type { NDArray } from './dtype.ts';
+import type { DType, NDArray, TypedArray } from './dtype.ts';
 
 /**
  * Any tensor as float32, rounded once to nearest, ties to even (float16, bfloat16, small integers and bool: exact).
@@ -8,6 +8,20 @@ export function toFloat32(array: NDArray): NDArray<Float32Array> {
   return array.data instanceof Float32Array
     ? (array as NDArray<Float32Array>)
     : { dtype: 'float32', shape: array.shape, data: float32Of(array) };
+}
+
+/** float32 numbers as elements of a float type, rounded to nearest, ties to even; of any other type, as they are. */
+export function fromFloat32(values: Float32Array, dtype: DType): TypedArray {
+  switch (dtype) {
+    case 'float16':
+      return float32ToFloat16(values);
+    case 'bfloat16':
+      return float32ToBfloat16(values);
+    case 'float64':
+      return Float64Array.from(values);
+    default:
+      return values;
+  }
 }
 
 /** float16 bits → float32, exact: subnormals, infinities and NaN payloads included. */

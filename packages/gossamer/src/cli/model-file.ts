@@ -31,8 +31,16 @@ export type Shapes = Readonly<Record<string, readonly number[]>>;
 export async function openModel(path: string, shapes: Shapes = {}): Promise<ModelFile> {
   const onnx = await readOnnx(path);
   const { size } = await stat(path);
-  const file = { path, bytes: size, onnx };
   checkShapes(path, onnx, shapes);
+  return modelFile({ path, bytes: size, onnx }, shapes);
+}
+
+/** The same for a model that is read, or made, already. */
+export async function modelFile(
+  file: Pick<ModelFile, 'path' | 'bytes' | 'onnx'>,
+  shapes: Shapes = {},
+): Promise<ModelFile> {
+  const { path, onnx } = file;
   let inputs: readonly Input[] = [];
   try {
     inputs = resolveInputs(path, onnx, shapes);

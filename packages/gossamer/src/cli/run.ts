@@ -24,6 +24,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     summary: 'train a model from a recipe or from flags, dense or sparse',
     load: () => import('./commands/train.ts'),
   },
+  shrink: {
+    summary: 'make an ONNX model physically smaller: whole channels, heads and neurons go',
+    load: () => import('./commands/shrink.ts'),
+  },
   run: {
     summary: 'run a method that is a procedure of its own on your model and data',
     load: () => import('./commands/run.ts'),
@@ -31,6 +35,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
   methods: {
     summary: 'the published methods that are implemented',
     load: () => import('./commands/methods.ts'),
+  },
+  leaderboard: {
+    summary: 'all unstructured methods on the same networks, data and budget',
+    load: () => import('./commands/leaderboard.ts'),
   },
   reproduce: {
     summary: 'run the experiment that shows what a method claims',

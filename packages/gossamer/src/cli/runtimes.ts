@@ -59,7 +59,7 @@ export async function engines(threads: readonly number[] = threadCounts()): Prom
 }
 
 /** This project's runtime. */
-const own = (threads: number, kernels: 'auto' | 'dense'): Engine => ({
+export const own = (threads: number, kernels: 'auto' | 'dense'): Engine => ({
   runtime: kernels === 'auto' ? 'gossamer' : 'gossamer, dense',
   version: ownVersion,
   threads,

@@ -4,7 +4,6 @@ import { openSafetensors } from '@gossamer/tensor';
 import { readOnnx } from '@gossamer/tensor/onnx';
 import { describe, expect, it } from 'vitest';
 import { discoverMethods } from '../methods/method.ts';
-import { scorers } from '../sparsity/scorers.ts';
 import { setting, sparsifierClass, sparsifiersOf } from './sparsifier.ts';
 import { gossamer, testFolder } from './testing.ts';
 
@@ -41,7 +40,7 @@ async function train(name: string, ...flags: string[]) {
 const zeros = (data: Float32Array) => data.reduce((n, v) => n + Number(v === 0), 0);
 
 describe('gossamer train: score × schedule × pattern', () => {
-  it.each(Object.keys(scorers))('score %s with 2:4 keeps two of every four inputs, in both files', async score => {
+  it.each(['magnitude', 'wanda', 'synflow'])('score %s with 2:4 keeps two of every four inputs, in both files', async score => {
     const { out, weights } = await train(
       score,
       '--score',

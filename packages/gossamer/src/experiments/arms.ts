@@ -38,8 +38,8 @@ export type Arm =
   | {
       readonly when: 'during';
       readonly from?: 'trained';
-      /** Whether every step needs the gradients of masked weights; default `sparse`. */
-      readonly gradients?: 'sparse' | 'dense';
+      /** Share of the training, from its start, whose steps need the gradients of masked weights, too; default 0. */
+      readonly denseGradients?: number;
       sparsifier(setting: Setting, plan: Plan): Sparsifier;
     }
   | { readonly when: 'rounds'; readonly rounds: number; readonly rewind: Rewind };

@@ -70,7 +70,7 @@ function planOf(smoke: boolean, full: boolean): Plan {
   };
   if (smoke) return { sparsities, train: 200, test: 100, side: 14, epochs: 1 };
   if (full) return { sparsities, train: 20_000, test: 10_000, side: 28, epochs: 10 };
-  return { sparsities, train: 4000, test: 4000, side: 14, epochs: 5 };
+  return { sparsities, train: 3000, test: 3000, side: 14, epochs: 5 };
 }
 
 async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findings> {
@@ -82,7 +82,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
     data,
     pretrainEpochs: plan.epochs,
     epochs: plan.epochs,
-    batchSize: smoke ? 50 : 100,
+    batchSize: 50,
     learningRate: 0.05,
   });
   const arms = armsOf(bench, smoke);
@@ -138,7 +138,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
     figures: figures(outcomes, plan),
     notes: [
       `LeNet-5 on ${data.train.length} images of Fashion-MNIST at ${plan.side}×${plan.side} pixels, tested on ${data.test.length}. The dense network trains for ${plan.epochs} epochs; each arm then has ${plan.epochs} more (SNIP and random ${2 * plan.epochs} from the start; IMP as many in each round), all with SGD at 0.05 falling along a cosine, momentum 0.9, weight decay 5e-4, batches of ${bench.problem.batchSize}.`,
-      'BiP learns the mask for 90 % of its epochs at β = 0.1, 1/γ = 1. Hydra searches for half of its epochs, then fine-tunes from the full rate. IMP takes 20 % of the remaining weights a round and less in the last, rewinds to the initial weights, and gets to lower sparsities by the rounds that lead to the highest, which are counted for each.',
+      'BiP learns the mask for 90 % of its epochs at β = 0.1, 1/γ = 1. Hydra searches for half of its epochs, then fine-tunes from the full rate; its layers and those of the random mask divide the sparsity by ERK, because equal shares leave the first layer too little. IMP takes 20 % of the remaining weights a round and less in the last, rewinds to the initial weights, and gets to lower sparsities by the rounds that lead to the highest, which are counted for each.',
       'The gradient of a score goes through |m̃|, so it has the sign of the score: without it, scores of negative weights would move the wrong way. Costs are processor time on all cores, the same machine and run for all arms; an epoch of BiP has two passes over the data, one for the weights and one for the mask.',
     ],
   };
@@ -183,7 +183,7 @@ function armsOf(bench: MaskSearchBench, smoke: boolean): Record<Arm, RunArm> {
       ),
     Hydra: (sparsity, seed) =>
       with_(
-        bench.sparsified(seed, new Hydra({ sparsity, until: 0.5, untrained: smoke }), {
+        bench.sparsified(seed, new Hydra({ sparsity, allocation: 'erk', until: 0.5, untrained: smoke }), {
           schedule: steps => thenCosine(Math.round(steps / 2), steps),
         }),
       ),

@@ -29,22 +29,22 @@ export const arms: Readonly<Record<string, Arm>> = {
   Hydra: {
     when: 'during',
     from: 'trained',
-    gradients: 'dense',
-    sparsifier: ({ sparsity }) => new Hydra({ sparsity }),
+    denseGradients: 1 / 6,
+    sparsifier: ({ sparsity }) => new Hydra({ sparsity, until: 1 / 6 }),
   },
   'lottery jackpots': {
     when: 'during',
     from: 'trained',
-    gradients: 'dense',
-    sparsifier: ({ sparsity }) => new LotteryJackpots({ sparsity }),
+    denseGradients: 1,
+    sparsifier: ({ sparsity }) => new LotteryJackpots({ sparsity, exclude: [] }),
   },
   'edge-popup': {
     when: 'during',
-    gradients: 'dense',
+    denseGradients: 1,
     sparsifier: ({ sparsity }) => new EdgePopup({ sparsity, weights: 'signed-constant' }),
   },
-  STE: { when: 'during', gradients: 'dense', sparsifier: ({ sparsity }) => new STE({ sparsity }) },
-  'SR-STE': { when: 'during', gradients: 'dense', sparsifier: ({ sparsity }) => new SRSTE({ sparsity }) },
+  STE: { when: 'during', denseGradients: 1, sparsifier: ({ sparsity }) => new STE({ sparsity }) },
+  'SR-STE': { when: 'during', denseGradients: 1, sparsifier: ({ sparsity }) => new SRSTE({ sparsity }) },
 };
 
 /** The arms by when they decide what goes: each at most seven, for one picture. */

@@ -113,8 +113,8 @@ export class PruningBench {
     const { seed } = setting;
     const { epochs } = this.problem;
     const epochSteps = this.#loader(seed, 0).length;
-    const train = async (sparsifier: Sparsifier, left: number, gradients: 'sparse' | 'dense' = 'sparse') => {
-      const sparsifiers = [cost.watch(sparsifier, gradients)];
+    const train = async (sparsifier: Sparsifier, left: number, denseGradients = 0) => {
+      const sparsifiers = [cost.watch(sparsifier, denseGradients)];
       const accuracy = await this.#train(model, seed, { epochs: left, sparsifiers, order: left === epochs ? 0 : 2 });
       return { accuracy, mask: sparsifier.mask! };
     };
@@ -135,11 +135,11 @@ export class PruningBench {
       }
       case 'during': {
         if (arm.from !== 'trained') {
-          return train(arm.sparsifier(setting, { steps: epochs * epochSteps, epochSteps }), epochs, arm.gradients);
+          return train(arm.sparsifier(setting, { steps: epochs * epochSteps, epochSteps }), epochs, arm.denseGradients);
         }
         const before = await this.#loadTrained(model, seed, cost);
         const sparsifier = arm.sparsifier(setting, { steps: later * epochSteps, epochSteps });
-        return { ...(await train(sparsifier, later, arm.gradients)), before };
+        return { ...(await train(sparsifier, later, arm.denseGradients)), before };
       }
     }
   }

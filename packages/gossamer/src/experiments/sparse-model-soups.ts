@@ -10,6 +10,7 @@ import { linearSchedule } from '../optim/index.ts';
 import { lineChart } from '../plot.ts';
 import { applyMask, type Mask, magnitude, modelLayers, prune } from '../sparsity/index.ts';
 import { averageSnapshots } from '../train/average.ts';
+import { accuracy } from '../train/calibration.ts';
 import { predict } from '../train/predict.ts';
 import { restore, type Snapshot, snapshot } from '../train/snapshot.ts';
 import { corruptedImages } from './corrupted.ts';
@@ -54,7 +55,7 @@ interface Scale {
 
 const scales: Record<'smoke' | 'standard' | 'full', Scale> = {
   smoke: { train: 300, test: 100, corrupted: 30, side: 14, widths: [4, 8], pretrain: 2, epochs: 1 },
-  standard: { train: 8000, test: 4000, corrupted: 1000, side: 16, widths: [16, 32, 64], pretrain: 10, epochs: 2 },
+  standard: { train: 7000, test: 4000, corrupted: 600, side: 16, widths: [16, 32, 64], pretrain: 10, epochs: 2 },
   full: { train: 20_000, test: 4000, corrupted: 4000, side: 32, widths: [16, 32, 64], pretrain: 10, epochs: 3 },
 };
 
@@ -303,14 +304,7 @@ class SoupBench {
       logits.push(found.logits);
       labels = new Int32Array(found.labels);
     }
-    const { data: p, shape } = ensemble(logits);
-    const [samples, classes] = shape;
-    let right = 0;
-    for (let i = 0; i < samples; i++) {
-      const row = p.subarray(i * classes, (i + 1) * classes);
-      if (row.indexOf(row.reduce((x, y) => Math.max(x, y))) === labels[i]) right++;
-    }
-    return (100 * right) / samples;
+    return 100 * accuracy(ensemble(logits), labels);
   }
 }
 

@@ -18,9 +18,9 @@ const train = new ArrayDataset({
 const network = () => new MLP([16, 32, 4], { random: new Random(2) });
 const layersOf = async () => (await modelLayers(network(), [{ dtype: 'float32', shape: [1, 16] }])).layers;
 
-async function costOf(sparsifier: Sparsifier, gradients: 'sparse' | 'dense' = 'sparse') {
+async function costOf(sparsifier: Sparsifier, dense = 0) {
   const cost = new TrainingCost();
-  const sparsifiers = [cost.watch(sparsifier, gradients)];
+  const sparsifiers = [cost.watch(sparsifier, dense)];
   await fit(network(), { train, steps: 12, batchSize: 10, seed: 0, sparsifiers });
   return cost.steps;
 }
@@ -30,7 +30,8 @@ describe('TrainingCost', () => {
     const mask = prune(await layersOf(), l => l.values, { sparsity: 0.75, allocation: 'uniform' });
     expect(flopsShare(await layersOf(), mask)).toBe(0.25);
     expect(await costOf(new StaticMask(mask))).toBeCloseTo(12 / 4, 10);
-    expect(await costOf(new StaticMask(mask), 'dense')).toBeCloseTo((12 * (2 / 4 + 1)) / 3, 10);
+    expect(await costOf(new StaticMask(mask), 1)).toBeCloseTo((12 * (2 / 4 + 1)) / 3, 10);
+    expect(await costOf(new StaticMask(mask), 1 / 3)).toBeCloseTo((4 * (2 / 4 + 1)) / 3 + 8 / 4, 10);
   });
 
   it('follows a mask that changes', async () => {
@@ -45,6 +46,6 @@ describe('TrainingCost', () => {
     // Until 75 % of 12 steps: updates at 4 and 8.
     expect((await costOf(rigl(4))) - still).toBeCloseTo((2 * (2 * 0.25 + 1)) / 3, 10);
     const ste = new STE({ sparsity: 0.75 });
-    expect(await costOf(ste, 'dense')).toBeCloseTo((12 * (2 / 4 + 1)) / 3, 10);
+    expect(await costOf(ste, 1)).toBeCloseTo((12 * (2 / 4 + 1)) / 3, 10);
   });
 });

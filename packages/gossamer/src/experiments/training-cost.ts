@@ -21,9 +21,9 @@ export class TrainingCost {
    * Counts every step of the training that the sparsifier takes part in, by its mask of the moment, and the dense gradients
    * that it asks for.
    *
-   * @param gradients whether every step needs gradients of the live weights only, or of all
+   * @param dense share of the training, from its first step on, whose steps need the gradients of all weights; default 0
    */
-  watch(sparsifier: Sparsifier, gradients: 'sparse' | 'dense' = 'sparse'): Sparsifier {
+  watch(sparsifier: Sparsifier, dense = 0): Sparsifier {
     const update = sparsifier.update?.bind(sparsifier);
     let seen: Mask | undefined;
     let share = 1;
@@ -38,7 +38,7 @@ export class TrainingCost {
         seen = sparsifier.mask;
         share = flopsShare(layers.layers, seen);
       }
-      if (step < steps) this.add(1, gradients === 'dense' ? (2 * share + 1) / 3 : share);
+      if (step < steps) this.add(1, step < dense * steps ? (2 * share + 1) / 3 : share);
     };
     return sparsifier;
   }

@@ -1,6 +1,7 @@
 import {
   check,
   type ImportedGraph,
+  type ImportObserver,
   type ImportOptions,
   importOnnx,
   type OnnxModel,
@@ -34,6 +35,8 @@ export interface GraphModuleOptions extends ImportOptions {
 export class GraphModule extends Module {
   readonly batchNorm: 'batch' | 'frozen';
   readonly random: Random;
+  /** Told what every node of the file gave, whenever the module is called. */
+  observer: ImportObserver | undefined;
   readonly #graph: ImportedGraph;
 
   constructor(model: OnnxModel, { batchNorm = 'batch', random = new Random(0), ...options }: GraphModuleOptions = {}) {
@@ -71,7 +74,8 @@ export class GraphModule extends Module {
   /** All outputs for inputs by name. */
   run(feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
     const { batchNorm, random } = this;
-    return this.#graph.call(feeds, this.training ? { batchStatistics: batchNorm === 'batch', random } : undefined);
+    const mode = this.training ? { batchStatistics: batchNorm === 'batch', random } : undefined;
+    return this.#graph.call(feeds, mode, this.observer);
   }
 
   /** The file's weights are members under its own names, which need not be names of fields. */

@@ -1,6 +1,6 @@
 import { formatShape, GossamerError, type Node, type Parameter } from '@gossamer/tensor';
 import type { Axes, ChannelAxis, ChannelLabels } from './channel-labels.ts';
-import { join, pick, reshaped, standing } from './channel-shapes.ts';
+import { type Division, join, pick, reshaped, standing } from './channel-shapes.ts';
 
 /** Input channels of a grouped convolution's weight: each run of its rows (axis 0) reads channels of its own (axis 1). */
 export interface GroupedInputs {
@@ -24,7 +24,7 @@ export interface Ledger {
   /** Default `free`. */
   readonly groupRemoval?: GroupRemoval;
   /** Which of the axes that a reshape divides a run into has the channels; default the first. */
-  readonly chooseAxis?: (node: Node, flat: ChannelAxis, lengths: readonly number[]) => number;
+  readonly chooseAxis?: (node: Node, division: Division) => number;
   /** What a node is called outside of the graph, e.g. in the ONNX file that it comes from. */
   readonly nameOf?: (node: Node) => string | undefined;
 }
@@ -192,7 +192,7 @@ const rules: Readonly<Record<string, Rule>> = {
 
   transpose: ({ attributes }, [x]) => (attributes as { perm: readonly number[] }).perm.map(a => x[a]),
   reshape: (node, [x], { labels, chooseAxis }) =>
-    reshaped(node.inputs[0].shape, x, node.shape, labels, (flat, lengths) => chooseAxis?.(node, flat, lengths) ?? 0),
+    reshaped(node.inputs[0].shape, x, node.shape, labels, division => chooseAxis?.(node, division) ?? 0),
 
   expand: ({ shape, inputs: [input] }, [x], { labels }) =>
     shape.map((length, axis) => {

@@ -20,17 +20,27 @@ export function standing(labels: ChannelLabels, length: number): ChannelAxis {
   return axis;
 }
 
+/** A run of axes that is divided into several. */
+export interface Division {
+  /** Channels of the run's positions, row-major. */
+  readonly flat: ChannelAxis;
+  /** Lengths of the axes that it is divided into. */
+  readonly lengths: readonly number[];
+  /** The run's axes in the tensor that is reshaped. */
+  readonly olds: readonly number[];
+}
+
 /**
  * The axes of a reshaped tensor: runs of old axes and runs of new ones that hold the same number of elements belong
- * together. Where one run is divided into several axes, `choose` says which of them (their lengths are given) has the
- * channels; under each of its positions everything moves together.
+ * together. Where one run is divided into several axes, `choose` says which of them has the channels; under each of its
+ * positions everything moves together.
  */
 export function reshaped(
   from: readonly number[],
   x: Axes,
   to: readonly number[],
   labels: ChannelLabels,
-  choose: (flat: ChannelAxis, lengths: readonly number[]) => number = () => 0,
+  choose: (division: Division) => number = () => 0,
 ): Axes {
   const out: (ChannelAxis | undefined)[] = to.map(() => undefined);
   for (const { olds, news } of matchingRuns(from, to)) {
@@ -42,7 +52,7 @@ export function reshaped(
     );
     if (!flat) continue;
     const lengths = news.map(k => to[k]);
-    const chosen = news.length > 1 ? choose(flat, lengths) : 0;
+    const chosen = news.length > 1 ? choose({ flat, lengths, olds }) : 0;
     out[news[chosen]] = news.length > 1 ? blocks(flat, lengths, chosen, labels) : flat;
   }
   return out;

@@ -38,6 +38,18 @@ export function constancy(
   return found;
 }
 
+/** What is known of each element of some axes of a tensor, row-major. */
+export function knownElements(x: Constancy, shape: readonly number[], axes: readonly number[]): Uint8Array {
+  const size = sizeOf(axes.map(k => shape[k]));
+  const flat = new Uint8Array(size);
+  let inner = size;
+  for (const k of axes) {
+    inner /= shape[k];
+    for (let e = 0; e < size; e++) flat[e] = Math.max(flat[e], x[k][Math.floor(e / inner) % shape[k]]);
+  }
+  return flat;
+}
+
 const unknown = (shape: readonly number[]): Uint8Array[] => shape.map(d => new Uint8Array(d));
 const all = (shape: readonly number[], known: number): Uint8Array[] =>
   shape.map(d => new Uint8Array(d).fill(known));
@@ -248,14 +260,9 @@ const multiRules: Readonly<Record<string, (node: Node, inputs: readonly Constanc
 function reshaped(from: readonly number[], x: Constancy, to: readonly number[]): Constancy {
   const out = all(to, overall(x));
   for (const { olds, news } of matchingRuns(from, to)) {
-    const size = sizeOf(olds.map(k => from[k]));
-    const flat = new Uint8Array(size);
+    const flat = knownElements(x, from, olds);
+    const size = flat.length;
     let inner = size;
-    for (const k of olds) {
-      inner /= from[k];
-      for (let e = 0; e < size; e++) flat[e] = Math.max(flat[e], x[k][Math.floor(e / inner) % from[k]]);
-    }
-    inner = size;
     for (const k of news) {
       inner /= to[k];
       const axis = new Uint8Array(to[k]).fill(Known.zero);

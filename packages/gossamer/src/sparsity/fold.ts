@@ -55,7 +55,6 @@ export interface Folded {
  */
 export async function foldConstants(
   analysis: RemovalAnalysis,
-  isRemoved: (channel: number) => boolean,
   known: ReadonlyMap<Node, readonly Constancy[]>,
   values: ReadonlyMap<Parameter, Float32Array>,
 ): Promise<Folded> {
@@ -63,14 +62,15 @@ export async function foldConstants(
   const constants = readers(analysis).flatMap(reader => {
     const states = known.get(reader.node.inputs[0])![0][reader.inputAxis];
     const positions = [...states.keys()].filter(
-      p => states[p] === Known.constant && isRemoved(reader.channels.channel[p]),
+      p => states[p] === Known.constant && followed.labels.isRemoved(reader.channels.channel[p]),
     );
     return positions.length > 0 ? [{ ...reader, positions }] : [];
   });
   const shifts = new Map<Parameter, Shift>();
   const dropped = new Set<string>();
   const inputs = constants.map(c => c.node.inputs[0]);
-  const slices = sliceGraph(traced, followed, {
+  // The whole graph, with nothing removed yet.
+  const slices = sliceGraph(traced, { ...followed, axes: new Map() }, {
     leaf: node => {
       const parameter = traced.parameters.get(node);
       if (parameter) return tensor(values.get(parameter)!, parameter.shape);

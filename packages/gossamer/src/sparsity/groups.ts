@@ -1,8 +1,7 @@
 import { check, GossamerError, type Node, type Parameter, type Spec } from '@gossamer/tensor';
 import type { GroupRemoval } from './channel-rules.ts';
-import type { Model } from './model.ts';
-import { type WeightUse, weightUses } from './model.ts';
-import { analyseRemoval, type RemovalAnalysis } from './removal.ts';
+import { type Model, traceModel, type WeightUse, weightUses } from './model.ts';
+import { followRemoval, type RemovalAnalysis } from './removal.ts';
 
 /** Where a channel lies along one axis of a parameter. */
 export interface GroupPlace {
@@ -84,7 +83,7 @@ export async function channelGroups(
   { groupedConvolutions = 'offset', nameOf, elementBytes }: ChannelGroupsOptions = {},
 ): Promise<ChannelGroups> {
   const groupRemoval: GroupRemoval = groupedConvolutions;
-  const analysis = await analyseRemoval(model, inputs, { groupRemoval, nameOf, caller: 'channelGroups' });
+  const analysis = followRemoval(await traceModel(model, inputs, 'channelGroups'), { groupRemoval, nameOf });
   return new ChannelGroups(analysis, inputs[0].shape[0], elementBytes);
 }
 

@@ -5,6 +5,7 @@ export { applyMask, checkMasked } from './apply.ts';
 export { countOf, type Rounding } from './apportion.ts';
 export { type Collapse, findCollapse } from './collapse.ts';
 export { DynamicSparseTraining } from './dynamic.ts';
+export { GradientNoise, type GroupNoise, type NoiseRecord } from './gradient-noise.ts';
 export {
   expandUnits,
   formatGranularity,
@@ -18,15 +19,14 @@ export {
   type Units,
   unitsOf,
 } from './granularity.ts';
-export { GradientNoise, type GroupNoise, type NoiseRecord } from './gradient-noise.ts';
 export { dropLowest, type Exchange, exchange, growHighest, type Move, moveTowardsHighest } from './grow.ts';
 export { checkLayers, flops, type Layer, type LayerKind, layer, layoutOf, maskable, type Selection } from './layer.ts';
 export {
   LearnedMask,
   type LearnedMaskDesign,
   type LearnedMaskOptions,
-  learnedMaskOptions,
   type LearnedMaskStart,
+  learnedMaskOptions,
 } from './learned-mask.ts';
 export { type LayerMask, Mask } from './mask.ts';
 export { type MaskedOptions, MaskedSparsifier, PruneAtStart, StaticMask } from './masked.ts';

@@ -51,10 +51,8 @@ describe('LearnedMask', () => {
         const [w, d] = [weights.get(name)!, g.get(name)!];
         const v = velocity.get(name) ?? new Float64Array(s.length);
         const next = seen[i + 1].scores.get(name)!;
-        for (let j = 0; j < s.length; j++) {
-          v[j] = 0.8 * v[j] + d[j] * w[j] * Math.sign(s[j]) + 0.01 * s[j];
-          expect(Math.abs(next[j] - (s[j] - rate * v[j]))).toBeLessThan(1e-5);
-        }
+        for (let j = 0; j < s.length; j++) v[j] = 0.8 * v[j] + d[j] * w[j] * Math.sign(s[j]) + 0.01 * s[j];
+        expect(s.every((x, j) => Math.abs(next[j] - (x - rate * v[j])) < 1e-5)).toBe(true);
         velocity.set(name, v);
       }
     }
@@ -118,9 +116,7 @@ describe('LearnedMask', () => {
     for (const { mask, layers } of filters) {
       for (const l of layers) {
         const width = l.values.length / l.shape[0];
-        mask.get(l.name).forEach((k, i, keep) => {
-          expect(k).toBe(keep[i - (i % width)]);
-        });
+        expect(mask.get(l.name).every((k, i, keep) => k === keep[i - (i % width)])).toBe(true);
         expect(mask.kept(l.name) / width).toBe(l.shape[0] - Math.floor(l.shape[0] / 2));
       }
     }

@@ -1,9 +1,11 @@
 import { check, type Parameter } from '@gossamer/tensor';
 import { type Granularity, unitsOf } from './granularity.ts';
-import type { ChannelGroups } from './groups.ts';
+import { type ChannelGroups, channelGroups } from './groups.ts';
 import type { Layer } from './layer.ts';
 import { Mask } from './mask.ts';
 import type { ModelLayers } from './model.ts';
+import { sampleOf } from './score-data.ts';
+import type { Training } from './sparsifier.ts';
 
 /** Groups start…end of a partition that lie in one layer, or in one set of coupled layers. */
 export interface Scope {
@@ -84,6 +86,15 @@ export function partitionChannels(
   }
   check(ids.length > 0, 'partition: no channel of this model can be removed');
   return { count: ids.length, of, sizes: sizesOf(of, ids.length), scopes, channels: Int32Array.from(ids) };
+}
+
+/** The channels of a model in training that can be removed; see {@link partitionChannels}. */
+export async function channelsInTraining(
+  { model, layers, data }: Training,
+  include?: (layer: string) => boolean,
+): Promise<Partition> {
+  const found = await channelGroups(model, [sampleOf(await data.batchAt(0, 0))]);
+  return partitionChannels(found, layers, model.stateDict(), include);
 }
 
 /** A vector (bias, scale, shift) belongs to its channel; a weight to the channels it writes, not to those it reads. */

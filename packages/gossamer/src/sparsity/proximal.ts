@@ -1,7 +1,14 @@
 import { check, type Parameter } from '@gossamer/tensor';
 import { type EnvelopeProxOptions, envelopeProx } from './envelope.ts';
 import type { Mask } from './mask.ts';
-import { groupProducts, liveGroups, type Partition, partitionMask, type Scope } from './partition.ts';
+import {
+  channelsInTraining,
+  groupProducts,
+  liveGroups,
+  type Partition,
+  partitionMask,
+  type Scope,
+} from './partition.ts';
 import { keepHighest } from './select.ts';
 import type { Sparsifier, SparsifierState, Training } from './sparsifier.ts';
 
@@ -153,7 +160,7 @@ export abstract class ProximalSparsifier implements Sparsifier {
 
   /** @param until share of the training after which the support is fixed, if there is a budget; default 0.9 */
   constructor(until = 0.9) {
-    check(until > 0 && until <= 1, () => `proximal: until ${until}; expected 0 < until ≤ 1`);
+    check(until >= 0 && until <= 1, () => `proximal: until ${until}; expected 0 ≤ until ≤ 1`);
     this.#until = until;
   }
 
@@ -290,7 +297,8 @@ function move({ of }: Partition, v: Values, x: Values, { scale, pull }: GroupMov
 export interface GroupProximalOptions {
   /** Strength λ of the regulariser, ≥ 0. */
   readonly lambda: number;
-  readonly groups: (training: Training) => Promise<Partition>;
+  /** Default: whole channels, {@link channelsInTraining}. */
+  readonly groups?: (training: Training) => Promise<Partition>;
   readonly operator: (partition: Partition) => GroupOperator;
   /** Groups that may live at the end; default any number. */
   readonly k?: number;
@@ -311,8 +319,9 @@ export class GroupProximal extends ProximalSparsifier {
   }
 
   protected async groups(training: Training): Promise<Partition> {
-    const partition = await this.#o.groups(training);
-    this.#operator = this.#o.operator(partition);
+    const { groups = channelsInTraining, operator } = this.#o;
+    const partition = await groups(training);
+    this.#operator = operator(partition);
     return partition;
   }
 

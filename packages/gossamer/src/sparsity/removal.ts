@@ -1,8 +1,7 @@
-import type { Node, Spec, Traced } from '@gossamer/tensor';
+import type { Node, Traced } from '@gossamer/tensor';
 import type { Axes, ChannelAxis, ChannelLabels } from './channel-labels.ts';
 import type { GroupRemoval } from './channel-rules.ts';
 import { type ChannelPlace, type Followed, follow, placesOf } from './channels.ts';
-import { type Model, traceModel } from './model.ts';
 
 /** A model's graph with the channels that can be removed from it. */
 export interface RemovalAnalysis {
@@ -16,23 +15,15 @@ export interface RemovalOptions {
   readonly groupRemoval: GroupRemoval;
   /** What nodes of the graph are called outside of it. */
   readonly nameOf?: (node: Node) => string | undefined;
-  readonly caller: string;
-}
-
-/** Traces a model and follows its channels. */
-export async function analyseRemoval(
-  model: Model,
-  inputs: readonly Spec[],
-  { caller, ...options }: RemovalOptions,
-): Promise<RemovalAnalysis> {
-  return followRemoval(await traceModel(model, inputs, caller), options);
+  /** Parts of a reshaped run that may go as a whole, 1 for each of its elements: they tell which axis has the channels. */
+  readonly removable?: (node: Node, axes: readonly number[]) => Uint8Array;
 }
 
 /**
  * Follows the channels of a graph for removal. A reshape that divides an axis into several (heads and their width, say)
  * leaves open which of them has the channels: the first that leaves a choice of what to remove is taken.
  */
-export function followRemoval(traced: Traced, options: Omit<RemovalOptions, 'caller'>): RemovalAnalysis {
+export function followRemoval(traced: Traced, { removable, ...options }: RemovalOptions): RemovalAnalysis {
   const chosen = new Map<Node, number>();
   const settled = new Set<Node>();
   for (;;) {
@@ -40,7 +31,9 @@ export function followRemoval(traced: Traced, options: Omit<RemovalOptions, 'cal
     const followed = follow(traced, {
       ...options,
       use: 'removal',
-      chooseAxis: (node, flat, lengths) => {
+      chooseAxis: (node, { flat, lengths, olds }) => {
+        const whole = removable ? wholeAxis(lengths, removable(node, olds)) : -1;
+        if (whole >= 0) return whole;
         divided.set(node, { flat, axes: lengths.length });
         return chosen.get(node) ?? 0;
       },
@@ -54,11 +47,15 @@ export function followRemoval(traced: Traced, options: Omit<RemovalOptions, 'cal
       chosen.set(node, next % axes);
       changed = true;
     }
-    if (changed) continue;
-    const places = placesOf(traced.parameters, followed.axes, followed.grouped, followed.labels);
-    return { traced, followed, places };
+    if (!changed) return analysisOf(traced, followed);
   }
 }
+
+export const analysisOf = (traced: Traced, followed: Followed): RemovalAnalysis => ({
+  traced,
+  followed,
+  places: placesOf(traced.parameters, followed.axes, followed.grouped, followed.labels),
+});
 
 /** Whether an axis has at least two channels that can be told apart and removed. */
 function leavesChoice(axis: ChannelAxis, labels: ChannelLabels): boolean {
@@ -98,7 +95,7 @@ export function followRemoved(
       labels = own;
       mark(node, axes, own);
     },
-    chooseAxis: (_, flat, lengths) =>
+    chooseAxis: (_, { flat, lengths }) =>
       Math.max(0, wholeAxis(lengths, Uint8Array.from(flat.channel, c => Number(labels!.isRemoved(c))))),
   });
 }

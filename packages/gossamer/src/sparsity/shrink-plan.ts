@@ -1,11 +1,12 @@
-import { check, GossamerError, type NDArray, type Node, type Parameter, type Spec } from '@gossamer/tensor';
+import { check, GossamerError, type NDArray, type Node, type Parameter, type Spec, type Traced } from '@gossamer/tensor';
 import type { Module } from '../nn/module.ts';
-import { type Constancy, constancy, Known } from './constancy.ts';
+import { type Constancy, constancy, Known, knownElements } from './constancy.ts';
 import { foldConstants, readers, type Shift } from './fold.ts';
 import { slicePositions } from './graph-slices.ts';
 import { type ChannelGroups, type ChannelGroupsOptions, channelGroups, type GroupPlace } from './groups.ts';
 import { Mask } from './mask.ts';
-import { analyseRemoval, type RemovalAnalysis } from './removal.ts';
+import { traceModel } from './model.ts';
+import { analysisOf, followRemoval, followRemoved, type RemovalAnalysis } from './removal.ts';
 
 /**
  * What is to go: channels by the ids of {@link channelGroups}; what a mask (by names of parameters) leaves without effect;
@@ -25,6 +26,8 @@ export interface ShrinkOptions extends ChannelGroupsOptions {
 /** The parameters of a model without some of its channels. */
 export interface ShrinkPlan {
   readonly groups: ChannelGroups;
+  /** The model's graph; the names of removed channels are marked. */
+  readonly analysis: RemovalAnalysis;
   readonly parameters: readonly Parameter[];
   /** Positions left along each axis of a parameter; undefined: all. In grouped weights, axis 1 is left out. */
   kept(parameter: Parameter): readonly (Int32Array | undefined)[];
@@ -46,22 +49,34 @@ export async function planShrink(
   const parameters = [...model.namedParameters()].map(([, p]) => p);
   const values = await valuesOf(parameters, decision);
   const groups = await channelGroups(model, inputs, options);
-  const analysis = await analyseRemoval(model, inputs, { ...options, groupRemoval: 'free', caller: 'shrink' });
-  const known = constancy(analysis.traced, values);
-  const removed = isIds(decision)
-    ? channelsAt(analysis, [...decision.remove].flatMap(id => [...groups.placesOf(id)]))
-    : deadChannels(analysis, known, values);
+  const traced = await traceModel(model, inputs, 'shrink');
+  const known = constancy(traced, values);
+  const { nameOf } = options;
+  const analysis = isIds(decision)
+    ? withoutPlaces(
+        traced,
+        [...decision.remove].flatMap(id => [...groups.placesOf(id)]),
+        nameOf,
+      )
+    : followRemoval(traced, {
+        groupRemoval: 'free',
+        nameOf,
+        removable: ({ inputs: [x] }, axes) =>
+          knownElements(known.get(x)![0], x.shape, axes).map(k => (k === Known.varies ? 0 : 1)),
+      });
   const { labels } = analysis.followed;
-  const isRemoved = (channel: number) => removed.has(labels.rootOf(channel));
+  const removed = isIds(decision) ? removedChannels(analysis) : deadChannels(analysis, known, values);
+  for (const channel of removed) labels.remove(channel);
   const kept = keptOf(analysis, removed);
   const { shifts, dropped } =
     constant === 'fold'
-      ? await foldConstants(analysis, isRemoved, known, values)
+      ? await foldConstants(analysis, known, values)
       : { shifts: new Map<Parameter, Shift>(), dropped: [] };
   const biases = addShifts(analysis, shifts, values);
   const grouped = groupedSlices(analysis, removed, kept);
   return {
     groups,
+    analysis,
     parameters,
     kept: p => kept.get(p) ?? [],
     slice(p) {
@@ -98,18 +113,30 @@ async function valuesOf(
   return values;
 }
 
-/** The channels at some places, by the names that the analysis has for them. */
-function channelsAt({ places, followed: { labels } }: RemovalAnalysis, wanted: readonly GroupPlace[]): Set<number> {
-  const found = new Set<number>();
-  for (const { parameter, axis, positions } of wanted) {
-    const place = places.find(p => p.parameter.name === parameter && p.axis === axis && !p.rows);
-    for (const p of positions) {
-      const channel = place?.channels.channel[p];
-      // Along axis 1 of a grouped weight, channels are named by what the convolution reads.
-      if (channel !== undefined && !labels.isFixed(channel)) found.add(channel);
+/** The graph with the channels at some places marked as removed. */
+function withoutPlaces(
+  traced: Traced,
+  places: readonly GroupPlace[],
+  nameOf: ((node: Node) => string | undefined) | undefined,
+): RemovalAnalysis {
+  const gone = new Map<string, Uint8Array>();
+  for (const parameter of traced.parameters.values()) {
+    for (const { axis, positions } of places.filter(p => p.parameter === parameter.name)) {
+      const key = `${parameter.name} ${axis}`;
+      const marks = gone.get(key) ?? new Uint8Array(parameter.shape[axis]);
+      for (const p of positions) marks[p] = 1;
+      gone.set(key, marks);
     }
   }
-  return found;
+  const removed = (node: Node, axis: number) => {
+    const parameter = traced.parameters.get(node);
+    return parameter && gone.get(`${parameter.name} ${axis}`);
+  };
+  return analysisOf(traced, followRemoved(traced, removed, nameOf));
+}
+
+function removedChannels({ places, followed: { labels } }: RemovalAnalysis): Set<number> {
+  return new Set(places.flatMap(p => [...p.channels.channel].filter(c => labels.isRemoved(c))));
 }
 
 /** Channels that can go since nothing that depends on the input leaves them. */

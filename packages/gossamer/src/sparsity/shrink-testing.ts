@@ -109,14 +109,16 @@ export const everyNth = ({ groups }: ChannelGroups, n: number): number[] =>
 
 /** Sets channels to zero wherever they lie: the masked model. */
 export async function silence(model: Module, found: ChannelGroups, channels: readonly number[]): Promise<void> {
-  const parameters = model.stateDict();
-  for (const id of channels) {
-    for (const { parameter, axis, positions } of found.placesOf(id)) {
-      const p = parameters.get(parameter)!;
-      const gone = new Set(positions);
+  const all = channels.flatMap(id => [...found.placesOf(id)]);
+  for (const [name, p] of model.stateDict()) {
+    const values = (await p.data()).slice();
+    p.shape.forEach((length, axis) => {
+      const own = all.filter(place => place.parameter === name && place.axis === axis);
+      const gone = new Set(own.flatMap(place => place.positions));
       const inner = sizeOf(p.shape.slice(axis + 1));
-      p.set((await p.data()).map((v, e) => (gone.has(Math.floor(e / inner) % p.shape[axis]) ? 0 : v)));
-    }
+      if (gone.size > 0) values.forEach((_, e) => gone.has(Math.floor(e / inner) % length) && values.fill(0, e, e + 1));
+    });
+    p.set(values);
   }
 }
 

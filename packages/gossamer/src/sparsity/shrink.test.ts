@@ -14,6 +14,7 @@ import { BatchNorm2d, Conv2d, exportModel, GraphModule, Linear, Module, ReLU, Si
 import { SGD } from '../optim/index.ts';
 import { classification } from '../train/task.ts';
 import { Trainer } from '../train/trainer.ts';
+import { channelGroups } from './groups.ts';
 import { Mask } from './mask.ts';
 import { modelLayers } from './model.ts';
 import { prune } from './prune.ts';
@@ -129,24 +130,27 @@ describe('shrink', () => {
   it('removes a stream’s channels when the scales of all its members are dead', async () => {
     const model = worn(new CifarResNet({ depth: 8, width: 6 }));
     const input = image(3, 8);
-    const dead = (name: string) => {
-      const keep = new Uint8Array(6).fill(1);
-      keep[2] = 0;
-      return [name, { shape: [6], keep }] as const;
+    const dead = (name: string, channel: number) => {
+      const { shape } = model.stateDict().get(name)!;
+      const keep = new Uint8Array(shape[0]).fill(1);
+      keep[channel] = 0;
+      return [name, { shape, keep }] as const;
     };
-    const members = ['bn1', 'layer1.0.bn2'];
-    const one = await shrink(model, [input], new Mask([dead('bn1.weight')]));
+    // Shortcuts put 3 zero channels in front of the second stage's, and 6 in front of the third's.
+    const members = Object.entries({ bn1: 2, 'layer1.0.bn2': 2, 'layer2.0.bn2': 5, 'layer3.0.bn2': 11 });
+    const one = await shrink(model, [input], new Mask([dead('bn1.weight', 2)]));
     expect(one.kept('conv1.weight')).toHaveLength(6);
     const both = await shrink(
       model,
       [input],
-      new Mask(members.flatMap(m => [dead(`${m}.weight`), dead(`${m}.bias`)])),
+      new Mask(members.flatMap(([m, channel]) => [dead(`${m}.weight`, channel), dead(`${m}.bias`, channel)])),
     );
     expect([...both.kept('layer2.0.conv1.weight', 1)]).toEqual([0, 1, 3, 4, 5]);
-    for (const m of members) {
+    expect(both.kept('linear.weight', 1)).toHaveLength(23);
+    for (const [m, channel] of members) {
       for (const what of ['weight', 'bias']) {
         const p = model.stateDict().get(`${m}.${what}`)!;
-        p.set((await p.data()).map((v, i) => (i === 2 ? 0 : v)));
+        p.set((await p.data()).map((v, i) => (i === channel ? 0 : v)));
       }
     }
     const x = sample(input);
@@ -251,13 +255,29 @@ describe('shrink', () => {
     expect(difference(await outputOf(second.model, x), await outputOf(first.model, x))).toBeLessThan(1e-5);
   });
 
-  it('keeps the groups of a convolution equal, or removes whole ones', async () => {
+  it('removes whole groups of a convolution where that is asked for', async () => {
+    const model = worn(
+      new Sequential(
+        new Conv2d(3, 12, 3, { padding: 1, random: random('a') }),
+        new Conv2d(12, 18, 3, { padding: 1, groups: 3, random: random('b') }),
+        new Conv2d(18, 4, 1, { random: random('c') }),
+      ),
+    );
+    const input = image(3, 5);
+    const options = { groupedConvolutions: 'whole' } as const;
+    const found = await channelGroups(model, [input], options);
+    const remove = [found.requireChannel('0.weight', 5)];
+    const { model: small } = await shrink(model, [input], { remove }, options);
+    expect(small.stateDict().get('1.weight')?.shape).toEqual([12, 4, 3, 3]);
+    expect(small.stateDict().get('2.weight')?.shape).toEqual([4, 12, 1, 1]);
+    const x = sample(input);
+    await silence(model, found, remove);
+    expect(difference(await outputOf(small, x), await outputOf(model, x))).toBeLessThan(1e-5);
+  });
+
+  it('keeps the groups of a convolution equal', async () => {
     const model = worn(new Grouped());
     const input = image(3, 6);
-    const whole = await groupsWhole(model, input);
-    const remove = [whole.requireChannel('first.weight', 5)];
-    const { model: small } = await shrink(model, [input], { remove }, { groupedConvolutions: 'whole' });
-    expect(small.stateDict().get('grouped.weight')?.shape).toEqual([12, 4, 3, 3]);
     const mask = new Mask([
       ['first.weight', { shape: [12, 3, 3, 3], keep: new Uint8Array(12 * 27).map((_, e) => (e < 27 ? 0 : 1)) }],
     ]);
@@ -297,9 +317,4 @@ class Mean extends Module {
   override forward(x: Tensor): Tensor {
     return x.mean([2, 3]);
   }
-}
-
-async function groupsWhole(model: Module, input: Spec) {
-  const { channelGroups } = await import('./groups.ts');
-  return channelGroups(model, [input], { groupedConvolutions: 'whole' });
 }

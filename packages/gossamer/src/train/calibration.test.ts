@@ -1,6 +1,7 @@
 import { type NDArray, Random } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
 import {
+  accuracy,
   auroc,
   expectedCalibrationError,
   fitTemperature,
@@ -13,6 +14,10 @@ const rows = (...values: number[][]): NDArray => ({
   dtype: 'float32',
   shape: [values.length, values[0].length],
   data: Float32Array.from(values.flat()),
+});
+
+it('accuracy is the share of rows whose highest score is at the label, the first of equals', () => {
+  expect(accuracy(rows([3, -1], [0, 2], [1, 1], [1, 1]), [0, 0, 0, 1])).toBe(0.5);
 });
 
 describe('expectedCalibrationError', () => {

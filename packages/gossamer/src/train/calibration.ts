@@ -19,6 +19,15 @@ export interface BinOptions {
   readonly bins?: number;
 }
 
+/** Share of samples whose highest score is at their label, 0…1; of probabilities or logits. */
+export function accuracy(scores: NDArray, labels: ArrayLike<number>): number {
+  let right = 0;
+  eachRow('accuracy', scores, labels, (row, label) => {
+    if (highest(row) === label) right++;
+  });
+  return right / labels.length;
+}
+
 /** The reliability diagram: accuracy against confidence in bins of equal width. */
 export function reliability(
   probabilities: NDArray,
@@ -28,8 +37,7 @@ export function reliability(
   check(Number.isInteger(bins) && bins >= 1, () => `reliability: ${bins} bins; expected a whole number from 1`);
   const [count, right, confidence] = Array.from({ length: 3 }, () => new Float64Array(bins));
   eachRow('reliability', probabilities, labels, (row, label) => {
-    let best = 0;
-    for (let k = 1; k < row.length; k++) if (row[k] > row[best]) best = k;
+    const best = highest(row);
     // Rounding may put a softmax a little above 1.
     const bin = Math.min(bins - 1, Math.max(0, Math.ceil(row[best] * bins) - 1));
     count[bin]++;
@@ -127,6 +135,12 @@ export function auroc(scores: ArrayLike<number>, positive: ArrayLike<number | bo
   const negatives = n - positives;
   check(positives > 0 && negatives > 0, () => `auroc: ${positives} positive and ${negatives} negative samples`);
   return (rankSum - (positives * (positives + 1)) / 2) / (positives * negatives);
+}
+
+function highest(row: Float32Array): number {
+  let best = 0;
+  for (let k = 1; k < row.length; k++) if (row[k] > row[best]) best = k;
+  return best;
 }
 
 function eachRow(

@@ -44,8 +44,15 @@ export function importOnnx(model: OnnxModel, { parameters = isWeight }: ImportOp
   return new ImportedGraph(model, parameters);
 }
 
+/**
+ * Told what every node of the graph gave, in order: a tensor for each output, undefined where it is a plain number or a
+ * shape, or nobody reads it.
+ */
+export type ImportObserver = (node: OnnxNode, outputs: readonly (Tensor | undefined)[]) => void;
+
 /** How nodes of one graph or function are to be read. */
 interface Context {
+  readonly observe?: ImportObserver | undefined;
   readonly opsets: Readonly<Record<string, number>>;
   /** What the caller of a function gives for its attributes. */
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
@@ -80,11 +87,16 @@ export class ImportedGraph {
    *
    * @param feeds a tensor for every input, by name
    * @param training how BatchNormalization and Dropout behave in training; absent: inference
+   * @param observe which tensors the file's nodes became
    */
-  call(feeds: Readonly<Record<string, Tensor>>, training?: TrainingMode): Record<string, Tensor> {
+  call(
+    feeds: Readonly<Record<string, Tensor>>,
+    training?: TrainingMode,
+    observe?: ImportObserver,
+  ): Record<string, Tensor> {
     const { graph, opsets } = this.#model;
     const scope = new Scope([...this.#initializers, ...checkFeeds(this.inputs, feeds)]);
-    this.#run(graph.nodes, outputNames(graph), scope, { opsets, attributes: {}, training });
+    this.#run(graph.nodes, outputNames(graph), scope, { opsets, attributes: {}, training, observe });
     return Object.fromEntries(graph.outputs.map(o => [o.name, asOutput(scope.get(o.name), o)]));
   }
 
@@ -96,6 +108,10 @@ export class ImportedGraph {
         node.outputs.forEach((name, i) => {
           if (name !== '' && outputs[i]) scope.set(name, outputs[i]);
         });
+        context.observe?.(
+          node,
+          node.outputs.map((_, i) => (outputs[i] instanceof HostConstant ? undefined : outputs[i])),
+        );
       } catch (error) {
         throw error instanceof GossamerError && !(error instanceof NodeError)
           ? new NodeError(node, opset, error)
@@ -136,7 +152,7 @@ export class ImportedGraph {
     if (branch?.type !== 'graph') call.fail(`attribute ${name} is missing`);
     const inner = new Scope(constantsOf(branch.value.initializers), scope);
     const names = outputNames(branch.value);
-    this.#run(branch.value.nodes, names, inner, context);
+    this.#run(branch.value.nodes, names, inner, { ...context, observe: undefined });
     return names.map(n => inner.get(n));
   }
 }

@@ -60,7 +60,7 @@ export const command = define(
   '--model resnet20 --family wide --sparsity 0.75 --data cifar-10 --epochs 10 -o run',
   c =>
     c
-      .summary('a wider, parallel, factorised or doped sparse network at the FLOPs of the dense one')
+      .description('a wider, parallel, factorised or doped sparse network at the FLOPs of the dense one')
       .addOption(new Option('--model <name>', 'the dense network').choices(Object.keys(models)).makeOptionMandatory())
       .addOption(new Option('--family <name>', 'what takes the place of a layer').choices(families).default('wide'))
       .requiredOption('--sparsity <share>', 'the one knob', share)

@@ -65,10 +65,11 @@ describe('BiP', () => {
           // Between the two, the weights were trained under the old mask.
           const [theta, g, m] = [after.weights.get(name)!, gradients.get(name)!, before.mask.get(name)];
           const next = after.scores.get(name)!;
-          for (let i = 0; i < s.length; i++) {
-            const step = (theta[i] - inverseGamma * m[i] * g[i]) * g[i] * Math.sign(s[i]);
-            expect(Math.abs(next[i] - (s[i] - rate * step))).toBeLessThan(1e-6);
-          }
+          const wrong = s.filter((v, i) => {
+            const step = (theta[i] - inverseGamma * m[i] * g[i]) * g[i] * Math.sign(v);
+            return Math.abs(next[i] - (v - rate * step)) > 1e-6;
+          });
+          expect(wrong).toHaveLength(0);
         }
       }
       expect(seen.at(-1)!.mask.equals(seen[0].mask)).toBe(false);
@@ -96,10 +97,8 @@ describe('BiP', () => {
           seen[t].mask.get(name),
           seen[t - 1].weights.get(name)!,
         ];
-        for (let i = 0; i < keep.length; i++) {
-          if (keep[i] === 0) expect(now[i]).toBe(before[i]);
-          if (keep[i] === 0 && next[i] === 1) returned++;
-        }
+        expect(now.every((w, i) => keep[i] === 1 || w === before[i])).toBe(true);
+        returned += keep.filter((k, i) => k === 0 && next[i] === 1).length;
       }
     }
     expect(returned).toBeGreaterThan(10);
@@ -134,9 +133,7 @@ describe('BiP', () => {
           const [out, width] = l.shape;
           const keep = mask.get(l.name);
           const first = (i: number) => (granularity === 'filter' ? i - (i % width) : i % width);
-          keep.forEach((k, i) => {
-            expect(k).toBe(keep[first(i)]);
-          });
+          expect(keep.every((k, i) => k === keep[first(i)])).toBe(true);
           expect(mask.kept(l.name)).toBe(l.values.length / 2);
           expect(out % 2).toBe(0);
         }

@@ -27,7 +27,7 @@ describe('EdgePopup', () => {
     }
   });
 
-  it('finds a sub-network of a random network that lowers the loss', async () => {
+  it('of random weights keeps the sign and gives them one size, if asked, and searches those', async () => {
     const model = new MLP([12, 64, 64, 4], { random: new Random(5) });
     const { seen } = await search(new EdgePopup({ sparsity: 0.5, weights: 'signed-constant', scoreRate: 0.5 }), {
       model,

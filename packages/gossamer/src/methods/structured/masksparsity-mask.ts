@@ -11,6 +11,7 @@ import {
 } from '../../sparsity/channel-votes.ts';
 import { type FilterScore, filterScores } from '../../sparsity/filter-scores.ts';
 import { channelGroups } from '../../sparsity/groups.ts';
+import { maskable } from '../../sparsity/layer.ts';
 import { type ModelLayers, modelLayers, refreshLayers } from '../../sparsity/model.ts';
 import type { ScaleMask } from '../../sparsity/scale-penalty.ts';
 
@@ -42,7 +43,7 @@ export interface SceneOptions {
    * votes; `inner`: only channels between the convolutions of a block go.
    */
   readonly residual?: 'vote' | 'inner';
-  /** Layers whose channels stay, by name; default none. */
+  /** Layers whose channels stay: names, kinds, `first`, `last`, wildcards; default none. */
   readonly exclude?: readonly string[];
 }
 
@@ -50,12 +51,9 @@ export interface SceneOptions {
 export async function sceneOf(model: Module, inputs: readonly Spec[], options: SceneOptions = {}): Promise<Scene> {
   const { residual = 'vote', exclude = [] } = options;
   const layers = await modelLayers(model, inputs);
-  for (const name of exclude) {
-    const names = layers.layers.map(l => l.name);
-    check(names.includes(name), () => `masksparsity: exclude '${name}': no such layer; they are ${names.join(', ')}`);
-  }
   const found = await channelGroups(model, inputs);
-  const keep = (layer: string) => exclude.includes(layer);
+  const excluded = new Set(exclude.length > 0 ? maskable(layers.layers, exclude).excluded.map(l => l.name) : []);
+  const keep = (layer: string) => excluded.has(layer);
   return { model, inputs, layers, electorate: await electorate(model, inputs, found, layers, { residual, keep }) };
 }
 

@@ -21,7 +21,7 @@ export interface MaskSparsityOptions {
   readonly shifts?: boolean;
   /** Default `vote`. */
   readonly residual?: 'vote' | 'inner';
-  /** Layers whose channels stay, by name; default none. */
+  /** Layers whose channels stay: names, kinds, `first`, `last`, wildcards; default none. */
   readonly exclude?: readonly string[];
 }
 
@@ -31,6 +31,17 @@ export interface MaskSparsityOptions {
  * that `shrink` can remove them. The two trainings of the paper are the procedure `maskSparsity`.
  */
 export class MaskSparsity implements Sparsifier {
+  /** Names of the options, for `gossamer train --set`. */
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'source',
+    'start',
+    'lambda',
+    'penalty',
+    'shifts',
+    'residual',
+    'exclude',
+  ];
   readonly name = 'masksparsity';
   readonly #o: MaskSparsityOptions;
   readonly #penalty: ScalePenalty;

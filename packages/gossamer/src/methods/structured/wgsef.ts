@@ -5,9 +5,8 @@
 import { check } from '@gossamer/tensor';
 import { countOf } from '../../sparsity/apportion.ts';
 import { type Granularity, parseGranularity } from '../../sparsity/granularity.ts';
-import { channelGroups } from '../../sparsity/groups.ts';
 import { maskable, type Selection } from '../../sparsity/layer.ts';
-import { groupFlops, type Partition, partitionChannels, partitionLayers } from '../../sparsity/partition.ts';
+import { channelsInTraining, groupFlops, type Partition, partitionLayers } from '../../sparsity/partition.ts';
 import {
   envelope,
   type GroupBudget,
@@ -17,7 +16,6 @@ import {
   withBudget,
 } from '../../sparsity/proximal.ts';
 import { anneal } from '../../sparsity/schedule.ts';
-import { sampleOf } from '../../sparsity/score-data.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
 import type { MethodInfo } from '../method.ts';
 
@@ -72,6 +70,19 @@ export interface WGSEFOptions {
  * ```
  */
 export class WGSEF extends ProximalSparsifier {
+  /** Names of the options, for `gossamer train --set`. */
+  static readonly options: readonly string[] = [
+    'sparsity',
+    'lambda',
+    'granularity',
+    'weights',
+    'allocation',
+    'exclude',
+    'warmup',
+    'continuation',
+    'until',
+    'rootFinder',
+  ];
   readonly name = method.slug;
   readonly #o: WGSEFOptions;
   #selection: Selection | undefined;
@@ -113,7 +124,11 @@ export class WGSEF extends ProximalSparsifier {
     const read = typeof granularity === 'string' ? parseGranularity(granularity) : granularity;
     const { layers, parameters } = training.layers;
     const chosen = { layers: maskable(layers, exclude).layers, parameters };
-    const partition = read.kind === 'filter' ? await this.#channels(training, chosen) : partitionLayers(chosen, read);
+    const names = new Set(chosen.layers.map(l => l.name));
+    const partition =
+      read.kind === 'filter'
+        ? await channelsInTraining(training, name => names.has(name))
+        : partitionLayers(chosen, read);
     check(
       k === undefined || (Number.isInteger(k) && k >= 1 && k <= partition.count),
       () => `wgsef: k = ${k} of ${partition.count} groups; expected a whole number from 1 to ${partition.count}`,
@@ -126,12 +141,6 @@ export class WGSEF extends ProximalSparsifier {
     const cost = weights === 'size' ? Float64Array.from(partition.sizes) : groupFlops(partition, training.layers);
     this.#weights = weights === 'one' ? undefined : relative(cost);
     return partition;
-  }
-
-  async #channels({ model, layers, data }: Training, chosen: Training['layers']): Promise<Partition> {
-    const found = await channelGroups(model, [sampleOf(await data.batchAt(0, 0))]);
-    const names = new Set(chosen.layers.map(l => l.name));
-    return partitionChannels(found, layers, model.stateDict(), writer => names.has(writer));
   }
 
   /** Groups that may live, all together or in each scope, when the share `progress` of the training is over. */
