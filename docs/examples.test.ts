@@ -6,10 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');
-const pages = [
-  'README.md',
-  ...(await readdir(import.meta.dirname)).filter(f => f.endsWith('.md')).map(f => `docs/${f}`),
-];
+const pagesOf = async (folder: string) =>
+  (await readdir(join(root, folder))).filter(f => f.endsWith('.md')).map(f => `${folder}/${f}`);
+const pages = ['README.md', ...(await pagesOf('docs')), ...(await pagesOf('docs/methods'))];
 
 /** The TypeScript blocks of a page. */
 async function examples(page: string): Promise<string[]> {
@@ -17,7 +16,8 @@ async function examples(page: string): Promise<string[]> {
   return [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(m => m[1]);
 }
 
-describe('every example in the documentation runs', async () => {
+// Each runs in a process of its own, so several may run at once.
+describe.concurrent('every example in the documentation runs', { timeout: 120_000 }, async () => {
   // Inside the repository, so that package names resolve; not under node_modules, where Node strips no types.
   let folder: string;
   beforeAll(async () => {
@@ -29,9 +29,12 @@ describe('every example in the documentation runs', async () => {
   for (const page of pages) {
     for (const [i, code] of (await examples(page)).entries()) {
       it(`${page}, example ${i + 1}`, async () => {
-        const file = join(folder, `${page.replaceAll(/\W/g, '-')}-${i}.ts`);
+        const name = `${page.replaceAll(/\W/g, '-')}-${i}`;
+        // A folder of its own: some write files.
+        await mkdir(join(folder, name));
+        const file = join(folder, name, 'example.ts');
         await writeFile(file, code);
-        const { stdout, stderr } = await run(process.execPath, [file], { cwd: folder });
+        const { stdout, stderr } = await run(process.execPath, [file], { cwd: join(folder, name) });
         expect(stderr).toBe('');
         // `// → text` says what the line prints.
         for (const [, wanted] of code.matchAll(/\/\/ → (.*)/g)) expect(stdout).toContain(wanted.trim());

@@ -57,11 +57,12 @@ const compress: Readonly<Record<string, string>> = {
 };
 
 function useOf(method: RegisteredMethod): string | undefined {
-  const { slug } = method;
+  const { slug, kind } = method;
+  const trains = sparsifierClass(method) && `gossamer train --sparsifier ${slug}`;
+  if (kind === 'sparsifier' && trains) return trains;
   if (procedures.has(slug)) return `gossamer run ${slug}`;
   const pruning = compress[slug] ?? (slug in scoreMethods ? `--method ${slug}` : undefined);
-  if (method.kind === 'one-shot pruner' && pruning) return `gossamer compress model.onnx ${pruning}`;
-  return sparsifierClass(method) ? `gossamer train --sparsifier ${slug}` : undefined;
+  return kind === 'one-shot pruner' && pruning ? `gossamer compress model.onnx ${pruning}` : trains;
 }
 
 const methods: Documented[] = (await discoverMethods()).map(method => {

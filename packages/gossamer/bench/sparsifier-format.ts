@@ -55,8 +55,8 @@ export function formatSparsifierBench(bench: SparsifierBench): string {
     `Training step of ResNet-20 (${millions(parameters)} parameters, 64 images), 90 % sparse, beside the dense step`,
     training,
     '',
-    `Medians of ${steps} steps each, in turns with the dense training in one process, after warm-up. update: what a step with a mask
-update takes more, spread over the interval in overhead.`,
+    `Medians of ${steps} steps each, in turns with the dense training in one process, after warm-up; overhead by the ratio to the dense
+step of the same round. update: what a step with a mask update takes more, spread over the interval in overhead.`,
     ...leftOut.map(({ slug, reason }) => `${slug} is left out: ${reason}`),
     '',
     `One-shot pruning of ${millions(oneShot.parameters)} weights, once they are read`,

@@ -81,19 +81,19 @@ async function train(turns: Turns, place: number, sparsifier?: Sparsifier): Prom
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1];
 
+/** Steps are compared with the dense step of the same round: what slows the machine down slows both. */
 function rowOf(slug: string, dense: Timed, { times, changed }: Timed): SparsifierRow {
-  const late = times.map((ms, step) => ({ ms, step })).slice(WARM_UP);
-  const [still, updating] = [false, true].map(which => late.filter(t => changed.has(t.step) === which).map(t => t.ms));
+  const late = times.map((ms, step) => ({ ms, step, ratio: ms / dense.times[step] })).slice(WARM_UP);
   const denseMs = median(dense.times.slice(WARM_UP));
-  // A method that changes its mask at every step has no others.
-  if (still.length === 0 || updating.length === 0) {
-    const stepMs = median(late.map(t => t.ms));
-    return { slug, denseMs, stepMs, interval: 1, overhead: stepMs / denseMs - 1 };
-  }
-  const stepMs = median(still);
-  const interval = updating.length > late.length / 2 ? 1 : INTERVAL;
-  const updateMs = Math.max(0, median(updating) - stepMs);
-  return { slug, denseMs, stepMs, updateMs, interval, overhead: (stepMs + updateMs / interval) / denseMs - 1 };
+  const [still, updating] = [false, true].map(which => late.filter(t => changed.has(t.step) === which));
+  // A method that changes its mask at every step, or never, has one kind of steps only.
+  const [usual, others] = still.length > 0 ? [still, updating] : [updating, still];
+  const stepMs = median(usual.map(t => t.ms));
+  const added = median(usual.map(t => t.ratio)) - 1;
+  if (others.length === 0) return { slug, denseMs, stepMs, interval: 1, overhead: added };
+  const interval = others.length > late.length / 2 ? 1 : INTERVAL;
+  const update = Math.max(0, median(others.map(t => t.ratio)) - 1 - added);
+  return { slug, denseMs, stepMs, updateMs: update * denseMs, interval, overhead: added + update / interval };
 }
 
 /** With all that lets it work at this length on a network that was never trained, of the options that it has. */

@@ -6,7 +6,14 @@ export { writeFile, writeFiles } from './files.ts';
 export { type Float8, float8ToFloat32 } from './float8.ts';
 export { gradients } from './gradients.ts';
 export { formatGraph, type Node, reachable, type Spec } from './graph.ts';
-export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16, fromFloat32, toFloat32 } from './half.ts';
+export {
+  bfloat16ToFloat32,
+  float16ToFloat32,
+  float32ToBfloat16,
+  float32ToFloat16,
+  fromFloat32,
+  toFloat32,
+} from './half.ts';
 export * as linalg from './linalg.ts';
 export { type ExportOptions, exportOnnx } from './onnx/export.ts';
 export {

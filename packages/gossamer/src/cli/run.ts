@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { PathError, UsageError } from './command.ts';
 
+type Load = (root: Command, words: readonly string[]) => Promise<{ command: Command }>;
+
 /** Every command: what it is for, and its file, which is loaded only when it is used. */
-const commands: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
+const commands: Record<string, { summary: string; load: Load }> = {
   demo: {
     summary: 'train, prune and export a small network on real digits, in a minute',
     load: () => import('./commands/demo.ts'),
@@ -30,7 +32,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
   },
   run: {
     summary: 'run a method that is a procedure of its own on your model and data',
-    load: () => import('./commands/run.ts'),
+    load: async (root, words) => {
+      const { runCommand } = await import('./commands/run.ts');
+      return { command: await runCommand(root, words) };
+    },
   },
   methods: {
     summary: 'the published methods that are implemented',
@@ -72,7 +77,7 @@ async function program(args: readonly string[]): Promise<Command> {
   const words = args.filter(a => !a.startsWith('-'));
   const wanted = words[0] === 'help' ? words[1] : words[0];
   for (const [name, { summary, load }] of Object.entries(commands)) {
-    const command = name === wanted ? (await load()).command : new Command(name);
+    const command = name === wanted ? (await load(root, words)).command : new Command(name);
     root.addCommand(command.copyInheritedSettings(root).description(summary));
   }
   return root.addHelpText('after', '\n`gossamer help <command>` explains one, with an example.');

@@ -92,7 +92,7 @@ export async function milliseconds(
     for (const onnx of models) loaded.push(await own(threads, 'auto').load(encodeOnnx(onnx), feeds));
     let times: number[][] = [];
     // Short runs are repeated for longer, or one hiccup of the machine decides; the first round is the warm-up.
-    for (const limit of [200, 600]) {
+    for (const limit of [100, 300]) {
       times = models.map(() => []);
       const start = performance.now();
       const spent = () => performance.now() - start;

@@ -2,10 +2,12 @@
 export { type ArchiveEntry, gunzip, readArchive, readTar, readZip } from './archive.ts';
 export { type BpeOptions, trainBpe } from './bpe.ts';
 export { readCifar } from './cifar.ts';
+export { type Corruption, type CorruptionLevel, corrupt, corruptions } from './corruptions.ts';
 export { type CsvOptions, numbers, readCsv, strings, type Table } from './csv.ts';
 export { ArrayDataset, type Batch, ConcatDataset, Dataset, type SplitOptions } from './dataset.ts';
 export { type DetectionBatch, DetectionDataset, type Picture } from './detection.ts';
 export { embeddedDigits } from './digits.ts';
+export { fewShot } from './few-shot.ts';
 export { batchGraphs, type GraphBatch } from './graphs.ts';
 export { readIdx } from './idx.ts';
 export { decodeImage, ImageDataset, type ImageSetOptions, type LabelledImages, readFolder } from './images.ts';

@@ -5,6 +5,7 @@ import { tokenWindows } from '../data/sequences.ts';
 import { CharTokenizer } from '../data/tokenizers.ts';
 
 export interface Texts {
+  readonly name: string;
   /** Different characters. */
   readonly vocab: number;
   /** Characters of the training part. */
@@ -40,6 +41,7 @@ export async function texts(name: 'tiny-shakespeare' | 'wikitext-2' | 'sonnet', 
   const tokenizer = CharTokenizer.of(train + valid + test);
   const windows = (text: string) => tokenWindows(tokenizer.encode(text), length);
   return {
+    name,
     vocab: tokenizer.size,
     characters: train.length,
     train: windows(train),

@@ -290,7 +290,7 @@ function groupedConv(node: Node, x: ChannelAxis | undefined, w: Axes, ledger: Le
   // The weight counts the channels of one group, which are others for each.
   labels.fix(w[1], 'a group has other channels than the next');
   if (groupRemoval === 'free') grouped.push({ weight, groups: inputs });
-  else inputs.forEach((run, g) => uniteAll([run, outputs[g]], labels));
+  else for (const [g, run] of inputs.entries()) uniteAll([run, outputs[g]], labels);
   together.push(...inputs, ...outputs);
 }
 

@@ -106,8 +106,6 @@ export function channelsByVote(groups: ChannelGroups, votes: ReadonlyMap<string,
     if (ballots.length === 0) return [];
     const count = Math.min(channels.length - 1, ...ballots.map(b => b.size));
     const support = (id: number) => ballots.filter(b => b.has(id)).length;
-    return channels
-      .toSorted((a, b) => support(b) - support(a) || a - b)
-      .slice(0, count);
+    return channels.toSorted((a, b) => support(b) - support(a) || a - b).slice(0, count);
   });
 }

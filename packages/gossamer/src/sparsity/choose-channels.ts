@@ -2,10 +2,7 @@ import { check, GossamerError } from '@gossamer/tensor';
 import type { ChannelGroups, ModelCost } from './groups.ts';
 
 /** What the model may cost in the end: a share of what it costs now (below 1), or a number (1 and more). */
-export type CostTarget =
-  | { readonly parameters: number }
-  | { readonly flops: number }
-  | { readonly bytes: number };
+export type CostTarget = { readonly parameters: number } | { readonly flops: number } | { readonly bytes: number };
 
 /** How long one run may take, or how many times faster it has to be. */
 export type TimeTarget = { readonly milliseconds: number } | { readonly speedup: number };

@@ -31,8 +31,8 @@ export function constancy(
       found.set(node, [found.get(node.inputs[0])![(node.attributes as { index: number }).index]]);
     } else {
       const given = node.inputs.map(i => found.get(i)![0]);
-      const multi = multiRules[node.op.name];
-      found.set(node, multi ? multi(node, given) : [(rules[node.op.name] ?? pointwise)(node, given)]);
+      const several = (multiRules[node.op.name] ?? varying)(node, given);
+      found.set(node, node.parts ? several : [(rules[node.op.name] ?? pointwise)(node, given)]);
     }
   }
   return found;
@@ -51,8 +51,7 @@ export function knownElements(x: Constancy, shape: readonly number[], axes: read
 }
 
 const unknown = (shape: readonly number[]): Uint8Array[] => shape.map(d => new Uint8Array(d));
-const all = (shape: readonly number[], known: number): Uint8Array[] =>
-  shape.map(d => new Uint8Array(d).fill(known));
+const all = (shape: readonly number[], known: number): Uint8Array[] => shape.map(d => new Uint8Array(d).fill(known));
 
 /** What is known of the whole tensor. */
 const overall = (x: Constancy): number => (x.length === 0 ? Known.constant : Math.max(...x.map(least)));
@@ -70,13 +69,15 @@ function ofLeaf({ shape, op, attributes }: Node, data: Float32Array | undefined)
 }
 
 const zeroToZero = new Set(
-  ('neg abs sign floor ceil round sqrt sin tan asin atan tanh erf relu gelu geluTanh expm1 log1p leakyRelu elu ' +
-    'straightThrough stopGradient cast add sub minimum maximum').split(' '),
+  (
+    'neg abs sign floor ceil round sqrt sin tan asin atan tanh erf relu gelu geluTanh expm1 log1p leakyRelu elu ' +
+    'straightThrough stopGradient cast add sub minimum maximum'
+  ).split(' '),
 );
 const products = new Set(['mul', 'and']);
 /** Operators that are computed element by element. */
 const elementwise = new Set(
-  ('exp log reciprocal cos acos sigmoid softplus clamp where div pow mod eq lt le gt ge or xor not').split(' '),
+  'exp log reciprocal cos acos sigmoid softplus clamp where div pow mod eq lt le gt ge or xor not'.split(' '),
 );
 
 /** Element by element with broadcasting. */
@@ -185,9 +186,10 @@ const rules: Readonly<Record<string, Rule>> = {
       const out = new Uint8Array(length);
       for (const x of [a, b]) {
         const along = x[axis - (rank - x.length)];
-        if (along?.length === length) along.forEach((k, p) => {
-          if (k === Known.zero) out[p] = k;
-        });
+        if (along?.length === length)
+          along.forEach((k, p) => {
+            if (k === Known.zero) out[p] = k;
+          });
       }
       return out;
     });
@@ -242,7 +244,11 @@ const rules: Readonly<Record<string, Rule>> = {
   },
 };
 
-const multiRules: Readonly<Record<string, (node: Node, inputs: readonly Constancy[]) => Constancy[]>> = {
+type MultiRule = (node: Node, inputs: readonly Constancy[]) => Constancy[];
+
+const varying: MultiRule = ({ parts }) => parts?.map(({ shape }) => unknown(shape)) ?? [];
+
+const multiRules: Readonly<Record<string, MultiRule>> = {
   split: ({ attributes }, [x]) => {
     const { axis, lengths } = attributes as { axis: number; lengths: readonly number[] };
     let next = 0;
@@ -253,8 +259,6 @@ const multiRules: Readonly<Record<string, (node: Node, inputs: readonly Constanc
       return x.map((a, i) => (i === axis ? a.slice(start, start + length) : a));
     });
   },
-  normalize: node => node.parts!.map(({ shape }) => unknown(shape)),
-  topk: node => node.parts!.map(({ shape }) => unknown(shape)),
 };
 
 function reshaped(from: readonly number[], x: Constancy, to: readonly number[]): Constancy {

@@ -70,13 +70,17 @@ export async function foldConstants(
   const dropped = new Set<string>();
   const inputs = constants.map(c => c.node.inputs[0]);
   // The whole graph, with nothing removed yet.
-  const slices = sliceGraph(traced, { ...followed, axes: new Map() }, {
-    leaf: node => {
-      const parameter = traced.parameters.get(node);
-      if (parameter) return tensor(values.get(parameter)!, parameter.shape);
-      return traced.inputs.includes(node) ? zeros(node.shape, node.dtype) : undefined;
+  const slices = sliceGraph(
+    traced,
+    { ...followed, axes: new Map() },
+    {
+      leaf: node => {
+        const parameter = traced.parameters.get(node);
+        if (parameter) return tensor(values.get(parameter)!, parameter.shape);
+        return traced.inputs.includes(node) ? zeros(node.shape, node.dtype) : undefined;
+      },
     },
-  });
+  );
   const tensors = inputs.map(node => slices.tensor(node));
   await realize(...tensors);
   const uses = new Map<Node, number>();

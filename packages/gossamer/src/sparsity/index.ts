@@ -3,6 +3,14 @@
 export { type Allocation, type AllocationOptions, allocate } from './allocation.ts';
 export { applyMask, checkMasked } from './apply.ts';
 export { countOf, type Rounding } from './apportion.ts';
+export { type ChannelScore, type ChannelScoreOptions, channelScores, channelsByVote } from './channel-scores.ts';
+export {
+  type ChooseOptions,
+  type CostTarget,
+  chooseChannels,
+  chooseChannelsByTime,
+  type TimeTarget,
+} from './choose-channels.ts';
 export { type Collapse, findCollapse } from './collapse.ts';
 export { DynamicSparseTraining } from './dynamic.ts';
 export { GradientNoise, type GroupNoise, type NoiseRecord } from './gradient-noise.ts';
@@ -19,6 +27,15 @@ export {
   type Units,
   unitsOf,
 } from './granularity.ts';
+export {
+  type ChannelGroup,
+  type ChannelGroups,
+  type ChannelGroupsOptions,
+  channelGroups,
+  type FixedChannels,
+  type GroupPlace,
+  type ModelCost,
+} from './groups.ts';
 export { dropLowest, type Exchange, exchange, growHighest, type Move, moveTowardsHighest } from './grow.ts';
 export { checkLayers, flops, type Layer, type LayerKind, layer, layoutOf, maskable, type Selection } from './layer.ts';
 export {
@@ -40,6 +57,8 @@ export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } 
 export * from './score.ts';
 export * from './score-data.ts';
 export { keepHighest, pick, type Scored } from './select.ts';
+export { type ShrinkDecision, type ShrinkOptions, type Shrunk, type ShrunkModule, shrink } from './shrink.ts';
+export { OnnxNetwork, type ShrunkOnnx } from './shrink-onnx.ts';
 export { smartRatio } from './smart-ratio.ts';
 export type { Sparsifier, SparsifierState, Training, TrainingCalibration } from './sparsifier.ts';
 export {

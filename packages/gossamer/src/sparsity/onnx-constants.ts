@@ -1,5 +1,11 @@
 import type { NDArray, TypedArray } from '@gossamer/tensor';
-import { type OnnxAttribute, type OnnxModel, type OnnxNode, OpaqueTensor, type OnnxTensor } from '@gossamer/tensor/onnx';
+import {
+  type OnnxAttribute,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxTensor,
+  OpaqueTensor,
+} from '@gossamer/tensor/onnx';
 import { slicePositions } from './graph-slices.ts';
 
 /**

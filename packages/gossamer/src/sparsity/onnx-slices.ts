@@ -94,7 +94,8 @@ function targetShape(node: OnnxNode, slices: ValueSlices): number[] {
   const [input] = node.inputs;
   const [output] = node.outputs;
   const small = slicedShape(output, slices);
-  if (node.opType === 'Expand') return small.map((d, i) => (slices.kept(output, i) ? d : slices.node(output)!.shape[i]));
+  if (node.opType === 'Expand')
+    return small.map((d, i) => (slices.kept(output, i) ? d : slices.node(output)!.shape[i]));
   const given = slicedShape(input, slices);
   let open = false;
   return small.map((d, i) => {
@@ -173,7 +174,8 @@ const rules: Readonly<Record<string, Rule>> = {
     const axis = (attribute(node, 'axis', 0) + shape.length) % shape.length;
     const kept = slices.kept(input, axis);
     if (!kept) return undefined;
-    const given = slices.integers(index) ?? fail(node, 'its indices are computed, and channels of its input are removed');
+    const given =
+      slices.integers(index) ?? fail(node, 'its indices are computed, and channels of its input are removed');
     const places = new Map(Array.from(kept, (p, i) => [p, i]));
     const moved = given.map(i => places.get((i + shape[axis]) % shape[axis])).filter(p => p !== undefined);
     if (moved.length === 0) fail(node, 'all that it takes is removed');

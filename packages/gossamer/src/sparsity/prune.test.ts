@@ -127,7 +127,7 @@ describe('prune', () => {
       }
       // Beyond the pattern, a part of it stays: nowhere more than n of m, and counts remain exact.
       const further = sparsity + 0.7 * (1 - sparsity);
-      for (const allocation of allocations) {
+      for (const allocation of allocations.filter(a => a !== 'uniform+')) {
         const mask = prune(layers, weight, { granularity: text, sparsity: further, allocation });
         expect(mask.isWithin(full)).toBe(true);
         const units = layers.map(l => l.values.length);
@@ -135,6 +135,8 @@ describe('prune', () => {
         const nested = prune(layers, coarse, { granularity: text, sparsity: further, allocation: 'erk', within: mask });
         expect(nested.isWithin(mask)).toBe(true);
       }
+      const dense = { granularity: text, sparsity: further, allocation: 'uniform+' } as const;
+      expect(() => prune(layers, weight, dense)).toThrow('uniform+ leaves the first layer dense');
       const own = Object.fromEntries(layers.map((l, i) => [l.name, i % 2 ? sparsity / 2 : further]));
       const mixed = prune(layers, weight, { granularity: text, sparsity: own });
       for (const [i, l] of layers.entries()) {

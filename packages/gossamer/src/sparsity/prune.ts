@@ -154,6 +154,10 @@ function protect(scores: Float32Array, keep: Uint8Array): number {
 function constrained(candidates: readonly Candidate[], options: PruneOptions): Candidate[] {
   if (candidates.every(c => !c.pattern)) return [...candidates];
   const { sparsity, allocation = 'uniform', fixed, rounding } = options;
+  check(
+    allocation !== 'uniform+',
+    "prune: allocation uniform+ leaves the first layer dense, which an N:M pattern does not; use uniform, and exclude 'first' for the same",
+  );
   const most = ({ pattern, scores, upper, units }: Candidate) =>
     pattern ? pattern.reduce((n, k, u) => n + (k === 1 && scores[u] !== -Infinity ? 1 : 0), 0) : (upper ?? units);
   const alone = (c: Candidate, s: number) => c.units - countOf(s, c.units, rounding) <= most(c);

@@ -96,7 +96,13 @@ export function followRemoved(
       mark(node, axes, own);
     },
     chooseAxis: (_, { flat, lengths }) =>
-      Math.max(0, wholeAxis(lengths, Uint8Array.from(flat.channel, c => Number(labels!.isRemoved(c))))),
+      Math.max(
+        0,
+        wholeAxis(
+          lengths,
+          Uint8Array.from(flat.channel, c => Number(labels!.isRemoved(c))),
+        ),
+      ),
   });
 }
 

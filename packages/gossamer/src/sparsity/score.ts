@@ -91,19 +91,33 @@ export function activationNorm(layer: Layer, inputNorms: Float32Array): Float32A
  * layers' sparsities. A layer's largest weight scores 1; weights of equal magnitude score the same. O(n log n).
  */
 export function lamp(w: Float32Array): Float32Array {
-  const ascending = magnitude(w).sort();
-  const tail = new Float64Array(w.length);
+  const size = magnitude(w);
+  // The bits of floats that are not negative order like the floats.
+  const bits = new Uint32Array(size.buffer);
+  const order = ascendingOrder(bits);
+  const scores = new Float32Array(w.length);
   let sum = 0;
-  for (let i = w.length - 1; i >= 0; i--) tail[i] = sum += ascending[i] * ascending[i];
-  return w.map(x => {
-    const size = Math.abs(x);
-    let low = 0;
-    let high = ascending.length - 1;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (ascending[middle] >= size) high = middle;
-      else low = middle + 1;
-    }
-    return size === 0 ? 0 : (size * size) / tail[low];
-  });
+  for (let end = order.length; end > 0; ) {
+    const first = order[end - 1];
+    const square = size[first] ** 2;
+    let start = end;
+    for (; start > 0 && bits[order[start - 1]] === bits[first]; start--) sum += square;
+    if (square !== 0) for (let i = start; i < end; i++) scores[order[i]] = square / sum;
+    end = start;
+  }
+  return scores;
+}
+
+/** Positions of the keys from the lowest key to the highest: a radix sort by 11 bits. */
+function ascendingOrder(keys: Uint32Array): Uint32Array {
+  let order = Uint32Array.from({ length: keys.length }, (_, i) => i);
+  let next = new Uint32Array(keys.length);
+  for (let shift = 0; shift < 32; shift += 11) {
+    const starts = new Uint32Array(2049);
+    for (const key of keys) starts[((key >>> shift) & 2047) + 1]++;
+    for (let digit = 1; digit < 2049; digit++) starts[digit] += starts[digit - 1];
+    for (const at of order) next[starts[(keys[at] >>> shift) & 2047]++] = at;
+    [order, next] = [next, order];
+  }
+  return order;
 }

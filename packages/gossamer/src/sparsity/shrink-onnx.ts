@@ -253,7 +253,9 @@ async function compareOutputs(plan: ShrinkPlan, onnx: OnnxModel): Promise<void> 
   });
   const module = new GraphModule(onnx);
   const found = module.run(Object.fromEntries(module.inputs.map(({ name }, i) => [name, inputs[i]])));
-  const pairs = module.outputs.map(({ name }, i) => [name, slices.tensor(traced.outputs[i].node), found[name]] as const);
+  const pairs = module.outputs.map(
+    ({ name }, i) => [name, slices.tensor(traced.outputs[i].node), found[name]] as const,
+  );
   await realize(...pairs.flatMap(([, a, b]) => [a, b]));
   for (const [name, expected, actual] of pairs) {
     const [a, b] = [await expected.data(), await actual.data()];

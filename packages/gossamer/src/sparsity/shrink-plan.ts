@@ -1,4 +1,12 @@
-import { check, GossamerError, type NDArray, type Node, type Parameter, type Spec, type Traced } from '@gossamer/tensor';
+import {
+  check,
+  GossamerError,
+  type NDArray,
+  type Node,
+  type Parameter,
+  type Spec,
+  type Traced,
+} from '@gossamer/tensor';
 import type { Module } from '../nn/module.ts';
 import { type Constancy, constancy, Known, knownElements } from './constancy.ts';
 import { foldConstants, readers, type Shift } from './fold.ts';
@@ -160,7 +168,10 @@ function deadChannels(
     for (const axis of (node.attributes as { axes: readonly number[] }).axes) {
       const channels = followed.axes.get(node.inputs[0])![0][axis];
       const summed = known.get(node.inputs[0])![0][axis];
-      if (channels) labels.resolve(channels).channel.forEach((c, p) => summed[p] !== Known.zero && alive.add(c));
+      if (!channels) continue;
+      labels.resolve(channels).channel.forEach((c, p) => {
+        if (summed[p] !== Known.zero) alive.add(c);
+      });
     }
   }
   const dead = new Set<number>();
@@ -172,17 +183,15 @@ function deadChannels(
 }
 
 /** Positions left along the axes of each parameter. Refuses a decision that leaves none. */
-function keptOf(
-  { places }: RemovalAnalysis,
-  removed: ReadonlySet<number>,
-): Map<Parameter, (Int32Array | undefined)[]> {
+function keptOf({ places }: RemovalAnalysis, removed: ReadonlySet<number>): Map<Parameter, (Int32Array | undefined)[]> {
   const kept = new Map<Parameter, (Int32Array | undefined)[]>();
   for (const { parameter, axis, rows, channels } of places) {
     if (rows) continue;
     const left = [...channels.channel.keys()].filter(p => !removed.has(channels.channel[p]));
     check(
       left.length > 0,
-      () => `shrink: nothing of ${parameter.name} (axis ${axis}) would be left; keep at least one channel of each layer`,
+      () =>
+        `shrink: nothing of ${parameter.name} (axis ${axis}) would be left; keep at least one channel of each layer`,
     );
     if (left.length === channels.channel.length) continue;
     const axes = kept.get(parameter) ?? parameter.shape.map(() => undefined);

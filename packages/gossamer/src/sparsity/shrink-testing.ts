@@ -69,7 +69,10 @@ export class Grouped extends Module {
   override forward(x: Tensor): Tensor {
     const h = this.norm1.forward(this.grouped.forward(this.first.forward(x).relu())).relu();
     const [n, c, height, width] = h.shape;
-    const shuffled = h.reshape([n, 3, c / 3, height, width]).transpose([0, 2, 1, 3, 4]).reshape(h.shape);
+    const shuffled = h
+      .reshape([n, 3, c / 3, height, width])
+      .transpose([0, 2, 1, 3, 4])
+      .reshape(h.shape);
     return this.last.forward(this.norm.forward(this.mix.forward(this.second.forward(shuffled))).relu());
   }
 }
@@ -116,7 +119,8 @@ export async function silence(model: Module, found: ChannelGroups, channels: rea
       const own = all.filter(place => place.parameter === name && place.axis === axis);
       const gone = new Set(own.flatMap(place => place.positions));
       const inner = sizeOf(p.shape.slice(axis + 1));
-      if (gone.size > 0) values.forEach((_, e) => gone.has(Math.floor(e / inner) % length) && values.fill(0, e, e + 1));
+      if (gone.size === 0) return;
+      for (let e = 0; e < values.length; e++) if (gone.has(Math.floor(e / inner) % length)) values[e] = 0;
     });
     p.set(values);
   }

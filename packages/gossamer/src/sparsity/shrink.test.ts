@@ -10,7 +10,18 @@ import { VGG } from '../models/vgg.ts';
 import { ViT } from '../models/vit.ts';
 import { Sequential } from '../nn/container.ts';
 import { Dropout } from '../nn/dropout.ts';
-import { BatchNorm2d, Conv2d, exportModel, GraphModule, Linear, Module, ReLU, Sigmoid } from '../nn/index.ts';
+import {
+  BatchNorm2d,
+  Conv2d,
+  exportModel,
+  GRU,
+  GraphModule,
+  Linear,
+  Module,
+  MultiheadAttention,
+  ReLU,
+  Sigmoid,
+} from '../nn/index.ts';
 import { SGD } from '../optim/index.ts';
 import { classification } from '../train/task.ts';
 import { Trainer } from '../train/trainer.ts';
@@ -236,12 +247,49 @@ describe('shrink', () => {
         const stride = large.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
         offsets = offsets.flatMap(base => Array.from(own, i => base + i * stride));
       });
-      expect(difference(await p.data(), Float32Array.from(offsets, o => values[o])), name).toBeLessThan(1e-5);
+      expect(
+        difference(
+          await p.data(),
+          Float32Array.from(offsets, o => values[o]),
+        ),
+        name,
+      ).toBeLessThan(1e-5);
     }
     // The network it was made from has not moved.
     expect([...(await original.stateDict().get('0.weight')!.data())]).toEqual([
       ...(await build().stateDict().get('0.weight')!.data()),
     ]);
+  });
+
+  it('trains attention with dropout, and leaves recurrent layers as they are', async () => {
+    class Mixed extends Module {
+      readonly attention = new MultiheadAttention(8, 4, { dropout: 0.2, random: random('attention') });
+      readonly fc = new Linear(8, 6, { random: random('fc') });
+      readonly gru = new GRU(6, 5, { random: random('gru') });
+      readonly head = new Linear(5, 3, { random: random('head') });
+      override forward(x: Tensor): Tensor {
+        const h = this.fc.forward(this.attention.forward(x)).relu();
+        const [, last] = this.gru.forward(h.transpose([1, 0, 2]));
+        return this.head.forward(last.squeeze(0));
+      }
+    }
+    const model = worn(new Mixed());
+    const input: Spec = { dtype: 'float32', shape: [1, 4, 8] };
+    const found = await groupsOf(model, input);
+    expect(found.groups.map(g => [g.name, g.channels.length, g.width])).toEqual([
+      ['attention.in_proj_weight', 4, 6],
+      ['attention.out_proj.weight', 8, 1],
+    ]);
+    expect(found.fixed.find(f => f.name === 'fc.weight')?.reason).toContain('cannot be followed through this operator');
+    const remove = everyNth(found, 3);
+    const { model: small } = await shrink(model, [input], { remove });
+    expect(small.stateDict().get('attention.in_proj_weight')?.shape).toEqual([18, 8]);
+    const x = sample(input);
+    const shrunk = await outputOf(small, x);
+    const trained = await outputOf(small.train(), x);
+    expect(difference(trained, shrunk)).toBeGreaterThan(0);
+    await silence(model, found, remove);
+    expect(difference(await outputOf(model.eval(), x), shrunk)).toBeLessThan(1e-5);
   });
 
   it('can be shrunk again', async () => {
@@ -307,7 +355,8 @@ describe('shrink', () => {
     const model = worn(new Branches());
     const input = image(3, 8);
     const before = traceGraph(x => model.forward(x), [input]).nodes.length;
-    await shrink(model, [input], { remove: [0] });
+    const { model: small } = await shrink(model, [input], { remove: [0] });
+    await outputOf(small.train(), sample(input));
     expect(traceGraph(x => model.forward(x), [input]).nodes).toHaveLength(before);
     expect(model.training).toBe(false);
   });

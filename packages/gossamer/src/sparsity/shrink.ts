@@ -41,7 +41,11 @@ export async function shrink(
   options: ShrinkOptions = {},
 ): Promise<Shrunk> {
   const plan = await planShrink(model, inputs, decision, options);
-  const small = new ShrunkModule(model, plan.parameters.map(p => sliced(p, plan)), newBiases(plan));
+  const small = new ShrunkModule(
+    model,
+    plan.parameters.map(p => sliced(p, plan)),
+    newBiases(plan),
+  );
   const { groups, dropped } = plan;
   return {
     model: small,
@@ -66,7 +70,7 @@ function sliced(original: Parameter, plan: ShrinkPlan): SlicedParameter {
     for (const p of stay) gone[p] = 0;
     return gone;
   });
-  return { original, small: new Parameter(plan.slice(original), { name, trainable }), removed };
+  return { name, original, small: new Parameter(plan.slice(original), { name, trainable }), removed };
 }
 
 /** `conv1.weight` → `conv1.bias`. */

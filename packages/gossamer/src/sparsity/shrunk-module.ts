@@ -1,10 +1,20 @@
-import { check, GossamerError, type Node, type Outputs, type Parameter, Tensor, traceGraph } from '@gossamer/tensor';
+import {
+  check,
+  GossamerError,
+  type Node,
+  type Outputs,
+  type Parameter,
+  Tensor,
+  type Traced,
+  traceGraph,
+} from '@gossamer/tensor';
 import { Module } from '../nn/module.ts';
 import { sliceGraph } from './graph-slices.ts';
 import { followRemoved } from './removal.ts';
 
 /** What is left of one parameter of a model. */
 export interface SlicedParameter {
+  readonly name: string;
   readonly original: Parameter;
   readonly small: Parameter;
   /** Along each axis, 1 at the positions that are gone; undefined: none are. */
@@ -20,6 +30,7 @@ export class ShrunkModule extends Module {
   readonly #base: Module;
   readonly #parameters: ReadonlyMap<Parameter, SlicedParameter>;
   readonly #biases: ReadonlyMap<Parameter, Parameter>;
+  readonly #biasNames: readonly (readonly [string, Parameter])[];
 
   /**
    * @param base is called for its graph; its own parameters are neither used nor changed
@@ -30,6 +41,7 @@ export class ShrunkModule extends Module {
     this.#base = base;
     this.#parameters = new Map(parameters.map(p => [p.original, p]));
     this.#biases = biases;
+    this.#biasNames = [...biases.values()].map(bias => [bias.name, bias]);
     this.training = base.training;
   }
 
@@ -38,16 +50,7 @@ export class ShrunkModule extends Module {
       inputs.every(x => x instanceof Tensor),
       'shrink: the model takes other arguments than tensors, so its graph cannot be rebuilt',
     );
-    this.#base.train(this.training);
-    let result: Outputs | undefined;
-    const traced = traceGraph(
-      (...xs) => {
-        result = this.#base.forward(...xs) as Outputs;
-        return result;
-      },
-      inputs,
-      { caller: 'shrink', effects: true },
-    );
+    const { traced, result } = this.#trace(inputs);
     const sliceOf = (node: Node) => {
       const parameter = traced.parameters.get(node);
       return parameter && this.#parameters.get(parameter);
@@ -66,13 +69,30 @@ export class ShrunkModule extends Module {
     const sliced = (t: Tensor): Tensor => slices.tensor(t.node);
     if (result instanceof Tensor) return sliced(result);
     if (Array.isArray(result)) return (result as Tensor[]).map(sliced);
-    return Object.fromEntries(Object.entries(result as Record<string, Tensor>).map(([name, t]) => [name, sliced(t)]));
+    return Object.fromEntries(Object.entries(result).map(([name, t]) => [name, sliced(t)]));
+  }
+
+  /** The graph of the module that this one was made from, in this one's mode. */
+  #trace(inputs: readonly Tensor[]): { traced: Traced; result: Outputs } {
+    const modes = [...this.#base.namedModules()].map(([, m]) => [m, m.training] as const);
+    this.#base.train(this.training);
+    try {
+      let result: Outputs | undefined;
+      const call = (...xs: Tensor[]) => {
+        result = this.#base.forward(...xs) as Outputs;
+        return result;
+      };
+      const traced = traceGraph(call, inputs, { caller: 'shrink', effects: true });
+      return { traced, result: result! };
+    } finally {
+      for (const [m, training] of modes) m.training = training;
+    }
   }
 
   /** The parameters under the names that they had, and what draws random numbers. */
   override *members(): Generator<[string, unknown]> {
-    for (const { original, small } of this.#parameters.values()) yield [original.name, small];
-    for (const bias of this.#biases.values()) yield [bias.name, bias];
+    for (const { name, small } of this.#parameters.values()) yield [name, small];
+    for (const [name, bias] of this.#biasNames) yield [name, bias];
     yield* this.#base.namedGenerators();
     yield* super.members();
   }

@@ -5,8 +5,8 @@ import type { ChannelScore } from '../../sparsity/channel-scores.ts';
 import type { ChannelGroups } from '../../sparsity/groups.ts';
 import { Mask } from '../../sparsity/mask.ts';
 import { OnnxNetwork } from '../../sparsity/shrink-onnx.ts';
-import type { Progress } from '../../train/progress.ts';
 import { fit, grouped, percent, quantity, table } from '../../text.ts';
+import type { Progress } from '../../train/progress.ts';
 import { accuracy, batches, batching } from '../classification.ts';
 import {
   type CommonOptions,
@@ -182,7 +182,7 @@ async function testing(
   if (options.finetuneEpochs === 0) return { onnx: small, accuracy: { ...found, text } };
   const { length } = encodeOnnx(small);
   const trained = await modelFile({ path: file.path, bytes: length, onnx: small }, options.shape);
-  const values = await finetune(trained, new Mask([]), data, {
+  const values = await finetune(trained, Mask.ones(trained.layers), data, {
     ...options,
     epochs: options.finetuneEpochs,
     progress,

@@ -2,10 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { check, GossamerError } from '@gossamer/tensor';
 import { Option } from 'commander';
 import {
+  channelsOfMask,
   type MaskRule,
   type MaskSource,
   type MaskSparsityStep,
   maskSparsity,
+  sceneOf,
 } from '../../methods/structured/masksparsity.ts';
 import type { Module } from '../../nn/module.ts';
 import { cosineSchedule, SGD } from '../../optim/index.ts';
@@ -108,6 +110,11 @@ async function run(options: Options): Promise<void> {
   const output = new Output(options);
   const classifier = await openClassifier(options);
   const { model, input, test } = classifier;
+  const { source, lambda, penalty, shifts, residual, constant, exclude } = options;
+  // What cannot be pruned is refused before any training.
+  const scene = await sceneOf(model, [input], { residual, ...(exclude && { exclude }) });
+  const own = mask && sized(mask, model);
+  if (own) channelsOfMask(scene, own);
   using progress = await output.progress();
   const task = classification();
   let order = 0;
@@ -137,10 +144,9 @@ async function run(options: Options): Promise<void> {
 
   if (options.weights === undefined) await train(model, 'baseline');
   const metrics: Record<string, Metrics> = { baseline: await evaluate(model, task, test) };
-  const { source, lambda, penalty, shifts, residual, constant, exclude } = options;
   const steps = maskSparsity(model, [input], {
     rule: mask ? { channels: 1 } : ({ [given[0]]: options[given[0]] } as unknown as MaskRule),
-    source: mask ? await sized(mask, model) : source,
+    source: own ?? source,
     ...{ lambda, penalty, shifts, residual, constant },
     ...(options.removeBelow !== undefined && { remove: { threshold: options.removeBelow } }),
     ...(exclude && { exclude }),
@@ -151,7 +157,7 @@ async function run(options: Options): Promise<void> {
     metrics[step.stage] = await evaluate(step.model, task, test);
     last = step;
   }
-  const { shrunk, scene, removed } = last!;
+  const { shrunk, removed } = last!;
   await writeNetwork(out, shrunk!.model, input);
   progress.stop();
 

@@ -4,7 +4,10 @@
 
 import { check } from '@gossamer/tensor';
 import { type DynamicOptions, DynamicSparseTraining } from '../../sparsity/dynamic.ts';
+import { parseGranularity, unitsOf } from '../../sparsity/granularity.ts';
 import { type Allocation, type Layer, Mask, type PruneOptions, type SparsitySchedule } from '../../sparsity/index.ts';
+import { countOnes } from '../../sparsity/mask.ts';
+import { unitsAlive } from '../../sparsity/prune.ts';
 import type { MaskRule } from '../../sparsity/rules.ts';
 import { type ScheduleOptions, sparsitySchedule } from '../../sparsity/schedule.ts';
 import { pruneRule } from '../../sparsity/scheduled.ts';
@@ -95,6 +98,8 @@ export class GraNet extends DynamicSparseTraining {
   readonly #o: GraNetOptions;
   #schedule: SparsitySchedule | undefined;
   #warned = new Set<string>();
+  /** Share of units that the start removes: rounded by layer it can be a little more than what was asked for. */
+  #gone = 0;
 
   constructor(options: GraNetOptions) {
     const { sparsity, exclude, granularity, norm, score, distribution = 'erk', interval = 100 } = options;
@@ -130,8 +135,15 @@ export class GraNet extends DynamicSparseTraining {
   }
 
   protected override start(training: Training, layers: readonly Layer[]): Mask {
-    const { initial = 0 } = this.#o;
-    return initial === 0 ? Mask.ones(layers) : this.randomMask(training, layers, initial);
+    const { initial = 0, granularity = 'element' } = this.#o;
+    this.#gone = 0;
+    if (initial === 0) return Mask.ones(layers);
+    const mask = this.randomMask(training, layers, initial);
+    const kind = typeof granularity === 'string' ? parseGranularity(granularity) : granularity;
+    const units = layers.map(l => unitsAlive(mask.get(l.name), unitsOf(l, kind)));
+    const live = units.reduce((n, alive) => n + countOnes(alive), 0);
+    this.#gone = 1 - live / units.reduce((n, alive) => n + alive.length, 0);
+    return mask;
   }
 
   protected override rules({ steps }: Training): MaskRule[] {
@@ -140,7 +152,7 @@ export class GraNet extends DynamicSparseTraining {
     const { interval = Math.min(100, end - start) } = this.#o;
     this.#schedule = this.#scheduleOf(start, end, interval, steps);
     this.#warned.clear();
-    const prune = pruneRule(this.#schedule, score, (s, mask) => this.#pruneOptions(s, mask));
+    const prune = pruneRule(this.#schedule, score, (s, mask) => this.#pruneOptions(Math.max(s, this.#gone), mask));
     return [...(initial < sparsity ? [prune] : []), this.exchangeRule(start, interval)];
   }
 

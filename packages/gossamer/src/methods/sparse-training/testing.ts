@@ -29,6 +29,15 @@ export interface Seen {
   readonly gradients: ReadonlyMap<string, Float32Array>;
 }
 
+/** 40 steps on random data of four classes, with momentum and weight decay. */
+export const trainingOf = (model: MLP): TrainerOptions => ({
+  model,
+  task: classification(),
+  train: new DataLoader(data, { batchSize: 16, shuffle: true }),
+  optimizer: new SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9, weightDecay: 1e-3 }),
+  steps: 40,
+});
+
 export interface Watched {
   readonly seen: Seen[];
   readonly model: MLP;
@@ -56,10 +65,7 @@ export async function watch(
     const momentum = await each(name => optimizer.stateOf(layers.parameters.get(name)!)[0].data());
     seen.push({ step, before, mask: sparsifier.mask!, values, weights: await weights(), momentum, gradients });
   };
-  const train = new DataLoader(data, { batchSize: 16, shuffle: true });
-  const optimizer = new SGD(model.parameters(), { learningRate: 0.1, momentum: 0.9, weightDecay: 1e-3 });
-  const task = classification();
-  await new Trainer({ model, task, train, optimizer, steps: 40, sparsifiers: [sparsifier], ...options }).run();
+  await new Trainer({ ...trainingOf(model), sparsifiers: [sparsifier], ...options }).run();
   return { seen, model };
 }
 
