@@ -171,10 +171,11 @@ export async function pretrainText(
   });
   const inputs: Spec[] = [{ dtype: 'int32', shape: [1, scale.length] }];
   const checkpoints = new Checkpoints(scale.every, inputs);
+  const part = train.slice(0, Math.floor(share * train.length));
   await fit(model, {
-    train: train.slice(0, Math.floor(share * train.length)),
+    train: part,
     steps: scale.steps,
-    batchSize: 16,
+    batchSize: Math.min(16, part.length),
     seed,
     task: languageModelling(),
     optimizer: m => new AdamW(m.parameters(), { learningRate: 3e-3, weightDecay, decayVectors: false }),

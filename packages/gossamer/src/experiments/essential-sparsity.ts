@@ -279,14 +279,8 @@ function curveTable(
   grid: readonly number[],
   outcomes: readonly Outcome[],
 ): Table {
-  // Rounded to whole weights, a sparsity may differ in its fourth digit.
   const near = (arm: string, s: number) => {
-    const own = outcomes.filter(o => o.arm === arm && o.condition.part === part);
-    const values = own.flatMap(o =>
-      pointsOf(o)
-        .filter(p => Math.abs(p.x - s) < 5e-4)
-        .map(p => p.y),
-    );
+    const values = valuesAt(outcomes, arm, part, s);
     return values.length > 0 ? format(statistics(values), 3) : '–';
   };
   const all = [...new Set([0, ...grid, 0.25, 0.5, 0.75])].sort((a, b) => a - b);
@@ -308,11 +302,15 @@ const pointsOf = ({ measures }: Outcome) =>
 const valuesAt = (outcomes: readonly Outcome[], arm: string, part: string, sparsity: number): number[] =>
   outcomes
     .filter(o => o.arm === arm && o.condition.part === part)
-    .flatMap(o => pointsOf(o).filter(p => Math.abs(p.x - sparsity) < 0.004).map(p => p.y));
+    .flatMap(o =>
+      pointsOf(o)
+        .filter(p => Math.abs(p.x - sparsity) < 0.004)
+        .map(p => p.y),
+    );
 
 function ticketTable(ladder: readonly number[], outcomes: readonly Outcome[]): Table {
   const own = (measure: string) => of(outcomes, tickets, vision, measure);
-  const found = (s: number) => 100 * interpolated(outcomes, s);
+  const found = (s: number) => 100 * statistics(valuesAt(outcomes, omp, vision, s)).mean;
   return {
     title: 'C: IMP tickets of the task against the task-free OMP mask, by sparsity',
     columns: ladder.map(percent),
@@ -322,18 +320,6 @@ function ticketTable(ladder: readonly number[], outcomes: readonly Outcome[]): T
       { name: 'accuracy of OMP, %', cells: ladder.map(s => found(s).toFixed(2)) },
     ],
   };
-}
-
-/** Mean accuracy of OMP at a rung of the ladder. */
-function interpolated(outcomes: readonly Outcome[], s: number): number {
-  const own = outcomes.filter(o => o.arm === omp && o.condition.part === vision);
-  return statistics(
-    own.flatMap(o =>
-      pointsOf(o)
-        .filter(p => Math.abs(p.x - s) < 5e-4)
-        .map(p => p.y),
-    ),
-  ).mean;
 }
 
 const trainings = [...amounts.map(data => ({ data, decay: 0.1 })), { data: 1, decay: 0 }];

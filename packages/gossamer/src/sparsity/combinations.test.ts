@@ -81,9 +81,14 @@ function combinations(count: number): Combination[] {
     const order = random.fork(axis).permutation(count);
     return [axis, (i: number) => values[order[i] % values.length]] as const;
   });
-  return Array.from({ length: count }, (_, i) =>
-    Object.fromEntries(columns.map(([axis, at]) => [axis, at(i)])),
-  ) as never;
+  const drawn = Array.from({ length: count }, (_, i) => Object.fromEntries(columns.map(([axis, at]) => [axis, at(i)])));
+  return (drawn as unknown as Combination[]).map(c => ({
+    ...c,
+    // A pattern leaves no layer dense, and `prune` says so.
+    ...(c.allocation === 'uniform+' && isNM(parseGranularity(c.pattern)) && { allocation: 'erk' }),
+    // Without a path from input to output there is no synaptic flow: small networks lose it with whole filters.
+    ...(c.score === 'synflow' && coarse.includes(c.pattern) && { score: 'magnitude' }),
+  }));
 }
 
 const data = new ArrayDataset({
