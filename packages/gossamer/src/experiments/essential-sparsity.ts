@@ -58,7 +58,7 @@ const tenths = (last: number): number[] => Array.from({ length: last }, (_, i) =
 
 const scales: Record<'smoke' | 'standard' | 'full', Scale> = {
   smoke: {
-    story: { windows: 4, grid: [0.3, 0.6] },
+    story: { windows: 2, grid: [0.2, 0.3] },
     text: { name: 'sonnet', length: 16, layers: 1, dim: 16, steps: 12, every: 4, windows: 8 },
     image: {
       set: 'digits',
@@ -230,7 +230,7 @@ function visionJobs(bench: VisionBench, grid: readonly number[], rounds: number,
 }
 
 function textJobs({ text: scale }: Scale, seeds: readonly number[], smoke: boolean): Job[] {
-  const grid = smoke ? [0.3, 0.6] : tenths(8);
+  const grid = smoke ? [0.3, 0.4] : tenths(8);
   const job = (share: number, weightDecay: number, seed: number): Job => ({
     arm: pretraining,
     condition: { part: text, data: share, decay: weightDecay, seed },

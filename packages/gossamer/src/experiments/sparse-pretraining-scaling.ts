@@ -92,7 +92,7 @@ const scales: Record<'smoke' | 'standard' | 'full', Scale> = {
     context: 32,
     batchSize: 8,
     widths: [16, 22, 28, 36, 48],
-    steps: [400, 750, 1400],
+    steps: [350, 650, 1200],
     pairs: [
       [40, 22],
       [48, 28],

@@ -116,7 +116,7 @@ interface Regularised {
 
 const regularised: Readonly<Record<string, Regularised>> = {
   [own]: { lambdas: [0.1, 0.2, 0.3, 0.4] },
-  [lasso]: { lambdas: [0.05, 0.1, 0.2], operator: groupLasso() },
+  [lasso]: { lambdas: [0.1, 0.2, 0.4], operator: groupLasso() },
   HSPG: { lambdas: [0.05, 0.15], operator: halfSpace() },
   'group L2 (SSL)': { lambdas: [0.05, 0.15], operator: groupSubgradient() },
   // On single weights.
@@ -297,8 +297,7 @@ class Bench {
 
   async run(arm: string, level: number, seed: number, lambda: number | undefined): Promise<Measures> {
     const { model, sparsifier } = await this.#train(arm, level, seed, lambda);
-    const { partition, alive, outcome } = sparsifier;
-    const live = alive.reduce((a, b) => a + b, 0);
+    const { partition, alive, live, outcome } = sparsifier;
     const small = await shrink(model, [this.#input], { remove: deadChannels(partition, alive) });
     const input = { ...this.#input, shape: [64, ...this.#input.shape.slice(1)] };
     const times = arm === own ? await timeModels([model, small.model], input, this.#scale.rounds) : undefined;

@@ -91,8 +91,13 @@ async function layerScores(
  * that any member gave up, those first that most members gave up (Jiang et al. 2023, MaskSparsity). At least one stays.
  *
  * @param votes for scales or weights by name, 1 at the positions along `axis` 0 that are given up
+ * @param worth of each channel by id: of equal votes the lowest goes first; default the lowest id
  */
-export function channelsByVote(groups: ChannelGroups, votes: ReadonlyMap<string, Uint8Array>): number[] {
+export function channelsByVote(
+  groups: ChannelGroups,
+  votes: ReadonlyMap<string, Uint8Array>,
+  worth: ReadonlyMap<number, number> = new Map(),
+): number[] {
   return groups.groups.flatMap(({ channels }) => {
     const ballots = [...votes].flatMap(([name, given]) => {
       const ids = groups.channelsAlong(name, 0);
@@ -106,6 +111,7 @@ export function channelsByVote(groups: ChannelGroups, votes: ReadonlyMap<string,
     if (ballots.length === 0) return [];
     const count = Math.min(channels.length - 1, ...ballots.map(b => b.size));
     const support = (id: number) => ballots.filter(b => b.has(id)).length;
-    return channels.toSorted((a, b) => support(b) - support(a) || a - b).slice(0, count);
+    const value = (id: number) => worth.get(id) ?? 0;
+    return channels.toSorted((a, b) => support(b) - support(a) || value(a) - value(b) || a - b).slice(0, count);
   });
 }

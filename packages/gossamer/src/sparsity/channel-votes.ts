@@ -1,4 +1,5 @@
 import { check, type Parameter, type Spec } from '@gossamer/tensor';
+import { channelsByVote } from './channel-scores.ts';
 import type { ChannelGroup, ChannelGroups, ModelCost } from './groups.ts';
 import type { Model, ModelLayers } from './model.ts';
 import { followingNorms } from './norm-scales.ts';
@@ -98,39 +99,31 @@ export interface Ballot {
 }
 
 /**
- * The channels that go, given each layer's ballot by the name of its weight. A group loses as many channels as the voter that
- * would give up fewest, those with the most votes; of equal votes those of lowest scores, relative to each voter's highest.
- * Every group keeps at least one channel.
+ * The channels that go, given each layer's ballot by the name of its weight; see {@link channelsByVote}. Of equal votes those
+ * of lowest scores go, relative to each voter's highest. Every group keeps at least one channel.
  */
-export function countVotes({ groups }: Electorate, ballots: ReadonlyMap<string, Ballot>): number[] {
-  return groups.flatMap(({ group, voters }) => {
-    const votes = new Map(group.channels.map(id => [id, { votes: 0, score: 0 }]));
-    let least = group.channels.length - 1;
-    for (const { layer, channels } of voters) {
-      const ballot = ballots.get(layer);
-      check(ballot, () => `vote: no ballot of ${layer}`);
-      const { scores, threshold } = ballot;
-      check(
-        scores.length === channels.length,
-        () => `vote: ${layer} has ${channels.length} channels, its ballot ${scores.length}`,
-      );
-      let highest = 0;
-      for (let i = 0; i < scores.length; i++) highest = Math.max(highest, scores[i]);
-      let own = 0;
-      channels.forEach((id, i) => {
-        const count = votes.get(id);
-        if (!count) return;
-        if (scores[i] < threshold) {
-          count.votes++;
-          own++;
-        }
-        count.score += highest > 0 ? scores[i] / highest : 0;
-      });
-      least = Math.min(least, own);
-    }
-    const order = [...votes].sort(([, a], [, b]) => b.votes - a.votes || a.score - b.score);
-    return order.slice(0, least).map(([id]) => id);
-  });
+export function countVotes({ found, groups }: Electorate, ballots: ReadonlyMap<string, Ballot>): number[] {
+  const votes = new Map<string, Uint8Array>();
+  const worth = new Map<number, number>();
+  for (const { layer, gamma, channels } of new Set(groups.flatMap(g => g.voters))) {
+    const ballot = ballots.get(layer);
+    check(ballot, () => `vote: no ballot of ${layer}`);
+    const { scores, threshold } = ballot;
+    check(
+      scores.length === channels.length,
+      () => `vote: ${layer} has ${channels.length} channels, its ballot ${scores.length}`,
+    );
+    votes.set(
+      gamma.name,
+      Uint8Array.from(scores, s => (s < threshold ? 1 : 0)),
+    );
+    const highest = Array.from(scores).reduce((a, b) => Math.max(a, b), 0);
+    channels.forEach((id, i) => {
+      worth.set(id, (worth.get(id) ?? 0) + (highest > 0 ? scores[i] / highest : 0));
+    });
+  }
+  const electors = new Set(groups.map(g => g.group));
+  return channelsByVote(found, votes, worth).filter(id => electors.has(found.groupOf(id)));
 }
 
 /**

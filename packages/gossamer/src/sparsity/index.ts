@@ -5,6 +5,18 @@ export { applyMask, checkMasked } from './apply.ts';
 export { countOf, type Rounding } from './apportion.ts';
 export { type ChannelScore, type ChannelScoreOptions, channelScores, channelsByVote } from './channel-scores.ts';
 export {
+  type Ballot,
+  type ChannelTarget,
+  countVotes,
+  decideForTarget,
+  type Electorate,
+  type ElectorateOptions,
+  electorate,
+  energyThreshold,
+  type ScaledLayer,
+  type VotingGroup,
+} from './channel-votes.ts';
+export {
   type ChooseOptions,
   type CostTarget,
   chooseChannels,
@@ -12,7 +24,16 @@ export {
   type TimeTarget,
 } from './choose-channels.ts';
 export { type Collapse, findCollapse } from './collapse.ts';
-export { DynamicSparseTraining } from './dynamic.ts';
+export { type DynamicOptions, DynamicSparseTraining } from './dynamic.ts';
+export {
+  type EnvelopeOptions,
+  type EnvelopeProxOptions,
+  envelopeConjugate,
+  envelopeProx,
+  envelopeValue,
+} from './envelope.ts';
+export { type ExchangeOptions, exchangeLayer } from './exchange.ts';
+export { type FilterScore, filterScores } from './filter-scores.ts';
 export { GradientNoise, type GroupNoise, type NoiseRecord } from './gradient-noise.ts';
 export {
   expandUnits,
@@ -48,10 +69,37 @@ export {
 export { type LayerMask, Mask } from './mask.ts';
 export { type MaskedOptions, MaskedSparsifier, PruneAtStart, StaticMask } from './masked.ts';
 export { type ModelLayers, modelLayers, refreshLayers } from './model.ts';
+export {
+  channelsInTraining,
+  deadChannels,
+  type ElementSet,
+  type Partition,
+  partitionChannels,
+  partitionLayers,
+  partitionSets,
+  type Scope,
+} from './partition.ts';
 export { checkPretrained, type Knowledge, knowledge } from './pretrained.ts';
+export {
+  envelope,
+  type GroupBudget,
+  type GroupMove,
+  type GroupOperator,
+  type GroupOutcome,
+  GroupProximal,
+  type GroupProximalOptions,
+  type GroupStep,
+  groupLasso,
+  groupSubgradient,
+  halfSpace,
+  hardTopK,
+  ProximalSparsifier,
+} from './proximal.ts';
 export { bernoulliMask, type PruneOptions, prune } from './prune.ts';
 export { keepLargest, type RemaskedOptions, RemaskedSparsifier, type Remasking } from './remasked.ts';
 export { type LayerRow, type ReportRow, reportTable, type SparsityReport, sparsityReport } from './report.ts';
+export { type MaskRule, type MaskUpdate, RuledSparsifier } from './rules.ts';
+export { type ScaleMask, ScalePenalty, type ScalePenaltyKind, type ScalePenaltyOptions } from './scale-penalty.ts';
 export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
 export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
 export * from './score.ts';

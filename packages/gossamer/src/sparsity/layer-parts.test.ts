@@ -41,8 +41,8 @@ describe('layerParts', () => {
 });
 
 describe('blockLayers', () => {
-  it('takes numbered layers, else all between the first and the last', () => {
+  it('takes numbered layers, else all but the last', () => {
     expect(blockLayers(gpt).map(l => l.name)).toEqual(['h.0.attn.c_attn.weight', 'h.0.mlp.c_fc.weight']);
-    expect(blockLayers([weight('a', 2, 2), weight('b', 2, 2), weight('c', 2, 2)]).map(l => l.name)).toEqual(['b']);
+    expect(blockLayers([weight('a', 2, 2), weight('b', 2, 2), weight('c', 2, 2)]).map(l => l.name)).toEqual(['a', 'b']);
   });
 });

@@ -181,6 +181,11 @@ export abstract class ProximalSparsifier implements Sparsifier {
     return this.#alive;
   }
 
+  /** Groups that are not zero. */
+  get live(): number {
+    return this.#alive.reduce((n, a) => n + a, 0);
+  }
+
   /** Once the support is fixed: how many groups lived until then. */
   get outcome(): GroupOutcome | undefined {
     return this.#outcome;

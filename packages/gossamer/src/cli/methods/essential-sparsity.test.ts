@@ -68,6 +68,7 @@ describe('gossamer run essential-sparsity', () => {
     expect(result.points.length).toBeGreaterThan(10);
     expect(result.random).toHaveLength(10);
     const { sparsity, confidence } = result;
+    expect(result.byLayer['layers.1.weight']).toBeCloseTo(sparsity, 2);
     expect(confidence.sparsity[0]).toBeLessThanOrEqual(sparsity);
     expect(confidence.sparsity[1]).toBeGreaterThanOrEqual(sparsity);
     expect(readFileSync(svg, 'utf8')).toContain('Essential sparsity');

@@ -130,7 +130,7 @@ async function run(path: string | undefined, options: Options): Promise<void> {
   };
   const protocol = protocolOf(subject, options);
   const { seed, scope, tolerance, exclude } = options;
-  const common = { model, inputs, grid: options.grid, metric, evaluate, protocol, exclude, progress };
+  const common = { model, inputs, grid: options.grid, metric, evaluate, protocol, exclude, tolerance, progress };
   const curve = await essentialCurve({ ...common, scope });
   const control = options.random
     ? await essentialCurve({ ...common, refine: 0, random: new Random(seed).fork('random pruning') })
@@ -159,9 +159,11 @@ async function run(path: string | undefined, options: Options): Promise<void> {
     await writeFile(options.out, [new TextEncoder().encode(svg)]);
     files.push(options.out);
   }
+  const { layers } = await prunableWeights(model, inputs, exclude);
+  const mask = essentialMask(layers, { sparsity: found.sparsity, scope });
+  const byLayer = Object.fromEntries(layers.map(l => [l.name, mask.sparsity(l.name)]));
   if (options.mask !== undefined) {
-    const { layers } = await prunableWeights(model, inputs, exclude);
-    await writeSafetensors(options.mask, essentialMask(layers, { sparsity: found.sparsity, scope }).toArrays());
+    await writeSafetensors(options.mask, mask.toArrays());
     files.push(options.mask);
   }
   const result = {
@@ -175,6 +177,7 @@ async function run(path: string | undefined, options: Options): Promise<void> {
     points: plain(curve.points),
     ...(control && { random: plain(control.points) }),
     ...found,
+    byLayer,
     confidence,
     files,
   };
@@ -194,6 +197,11 @@ async function run(path: string | undefined, options: Options): Promise<void> {
             ),
           ]
         : []),
+      '',
+      table(
+        ['layer', 'sparsity at s*'],
+        Object.entries(byLayer).map(([name, s]) => [name, percent(s)]),
+      ),
       '',
       `essential sparsity s* ${percent(found.sparsity)} (within ${percent(tolerance)} of dense; 95 % bootstrap ${range(confidence.sparsity)})`,
       `knee                  ${percent(found.knee)} (95 % bootstrap ${range(confidence.knee)})`,

@@ -97,8 +97,10 @@ export interface CurveOptions {
   readonly pattern?: (sparsity: number) => string;
   /** Weights that stay, beside those outside of the repeated blocks (embeddings, head). */
   readonly exclude?: readonly string[];
-  /** Distance of further points around the knee; default 0.02, 0 for none. */
+  /** Distance of further points around the knee and behind s*; default 0.02, 0 for none. */
   readonly refine?: number;
+  /** ε of the s* that is refined; default 1 %. */
+  readonly tolerance?: number;
   readonly progress?: Progress;
 }
 
@@ -130,7 +132,7 @@ export async function prunableWeights(
 /** Performance against sparsity, each point from the pretrained weights anew. The model is left as it was. */
 export async function essentialCurve(options: CurveOptions): Promise<EssentialCurve> {
   const { model, inputs, metric, evaluate, protocol = { kind: 'zero-shot' }, progress = silent } = options;
-  const { refine = 0.02, scope, random, pattern } = options;
+  const { refine = 0.02, tolerance, scope, random, pattern } = options;
   const grid = checkedGrid(options.grid);
   checkMetric(metric);
   const found = await prunableWeights(model, inputs, options.exclude);
@@ -149,7 +151,7 @@ export async function essentialCurve(options: CurveOptions): Promise<EssentialCu
     const points: CurvePoint[] = [];
     for (const sparsity of grid) bar.update(points.push(await at(sparsity)));
     if (refine > 0 && !pattern && grid.length > 2) {
-      for (const sparsity of between(points, metric, refine)) points.push(await at(sparsity));
+      for (const sparsity of between(points, metric, refine, tolerance)) points.push(await at(sparsity));
       points.sort((a, b) => a.sparsity - b.sparsity);
     }
     const size = found.layers.reduce((n, l) => n + l.values.length, 0);
@@ -177,14 +179,16 @@ function checkMetric({ name, better }: Metric): void {
   );
 }
 
-/** Sparsities between the neighbours of the knee. */
-function between(points: readonly CurvePoint[], metric: Metric, step: number): number[] {
+/** Sparsities between the neighbours of the knee, and between s* and the next point. */
+function between(points: readonly CurvePoint[], metric: Metric, step: number, tolerance?: number): number[] {
   const knee = kneeAt(points, metric);
-  const [low, high] = [points[knee - 1].sparsity, points[knee + 1].sparsity];
-  const count = Math.round((high - low) / step);
-  return Array.from({ length: Math.max(0, count - 1) }, (_, i) => low + ((i + 1) * (high - low)) / count).filter(
-    s => Math.abs(s - points[knee].sparsity) > 1e-3,
-  );
+  const star = points.findIndex(p => p.sparsity === essential(points, metric, tolerance).sparsity);
+  const gaps = [...new Set([knee - 1, knee, star])].filter(i => i + 1 < points.length);
+  return gaps.flatMap(i => {
+    const [low, high] = [points[i].sparsity, points[i + 1].sparsity];
+    const count = Math.round((high - low) / step);
+    return Array.from({ length: Math.max(0, count - 1) }, (_, k) => low + ((k + 1) * (high - low)) / count);
+  });
 }
 
 /** The curve's height, turned and scaled so that falling is worse. */

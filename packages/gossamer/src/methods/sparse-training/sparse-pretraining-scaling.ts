@@ -79,7 +79,7 @@ export class SparsePretraining extends MaskedSparsifier {
       stored: 'zero',
       exclude: layers => {
         const blocks = blockLayers(layers);
-        check(blocks.length > 0, 'sparse pre-training: no layer between the first and the last, none to prune');
+        check(blocks.length > 0, 'sparse pre-training: the model has only an output layer; nothing to prune');
         const dense = new Set(exclude.length > 0 ? maskable(layers, exclude).excluded : []);
         return layers.filter(l => !blocks.includes(l) || dense.has(l)).map(l => l.name);
       },

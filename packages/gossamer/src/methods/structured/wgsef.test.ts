@@ -49,7 +49,7 @@ describe('WGSEF', () => {
       expect(wgsef.outcome).toMatchObject({ groups: 20, k: 5 });
       const { live, projected } = wgsef.outcome!;
       expect(live - projected).toBe(5);
-      expect(wgsef.alive.reduce((a, b) => a + b, 0)).toBe(5);
+      expect(wgsef.live).toBe(5);
       // A weak regulariser leaves all to the projection, a strong one nothing.
       expect(projected).toBe(lambda < 1 ? 15 : 0);
     }
@@ -60,7 +60,7 @@ describe('WGSEF', () => {
       readonly seen: number[] = [];
       override async stepped(...args: Parameters<WGSEF['stepped']>): Promise<void> {
         await super.stepped(...args);
-        this.seen.push(this.alive.reduce((a, b) => a + b, 0));
+        this.seen.push(this.live);
       }
     }
     const wgsef = new Watched({ k: 6, lambda: 2 });
@@ -99,7 +99,7 @@ describe('WGSEF', () => {
       const wgsef = await train(lenet(), new WGSEF({ sparsity: 0.5, granularity, lambda: 0.05 }), { steps: 6 });
       const { groups, k } = wgsef.outcome!;
       expect(k).toBe(groups - Math.round(0.5 * groups));
-      expect(wgsef.alive.reduce((a, b) => a + b, 0)).toBe(k);
+      expect(wgsef.live).toBe(k);
     }
     for (const options of [
       { weights: 'size' },
@@ -108,7 +108,7 @@ describe('WGSEF', () => {
       { rootFinder: 'random' },
     ] as const) {
       const wgsef = await train(lenet(), new WGSEF({ k: 8, lambda: 0.3, ...options }), { steps: 10 });
-      expect(wgsef.alive.reduce((a, b) => a + b, 0)).toBe(8);
+      expect(wgsef.live).toBe(8);
     }
   });
 
