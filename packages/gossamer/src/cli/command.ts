@@ -26,7 +26,10 @@ export function command(name: string, example: string, define: (command: Command
     .option('--json', 'print one JSON value and nothing else')
     .option('-q, --quiet', 'no progress, no notes')
     .option('--debug', 'print the stack of an error')
-    .addHelpText('after', `\nExample:\n  $ gossamer ${name} ${example}`);
+    .addHelpText('after', ({ command }) => {
+      const path = command.parent?.name() === 'run' ? `run ${name}` : name;
+      return `\nExample:\n  $ gossamer ${path} ${example}`;
+    });
 }
 
 /** Where a command's words go: results to standard output, everything else to standard error. */

@@ -157,7 +157,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
         ? [
             figure(
               'A',
-              `${model.name}: perplexity zero-shot`,
+              'stories260K: perplexity zero-shot',
               story,
               [omp, layerwise, random, ...patterns],
               'perplexity',
@@ -364,7 +364,8 @@ function figure(
           .filter(p => Math.abs(p.x - x) < 6e-4)
           .map(p => p.y),
       );
-      return values.length < own.length ? [] : [{ x, ...statistics(values) }];
+      // Far beyond a vocabulary of 512, numbers say no more than that all is lost.
+      return values.length < own.length || Math.max(...values) > 1e4 ? [] : [{ x, ...statistics(values) }];
     });
     return [{ name: arm, points }];
   });
