@@ -21,6 +21,7 @@ export function costTarget(text: string): number {
 }
 
 export interface TargetOptions {
+  readonly zeros?: boolean;
   readonly flops?: number;
   readonly parameters?: number;
   readonly bytes?: number;
@@ -28,13 +29,16 @@ export interface TargetOptions {
   readonly speedup?: number;
 }
 
-/** The one target that was given. */
-export function targetOf({ flops, parameters, bytes, milliseconds, speedup }: TargetOptions): CostTarget | TimeTarget {
+/** The one target that was given; `zeros`: what zeros in the weights leave without effect goes, and nothing else. */
+export function targetOf({ zeros, ...options }: TargetOptions): CostTarget | TimeTarget | 'zeros' {
+  const { flops, parameters, bytes, milliseconds, speedup } = options;
   const given = Object.entries({ flops, parameters, bytes, milliseconds, speedup }).filter(([, v]) => v !== undefined);
-  if (given.length !== 1) {
-    throw new UsageError('give one target: --flops, --parameters, --bytes, --milliseconds or --speedup');
+  if (given.length + Number(zeros ?? false) !== 1) {
+    throw new UsageError(
+      'give one target: --flops, --parameters, --bytes, --milliseconds or --speedup; or --zeros for a model with dead channels',
+    );
   }
-  return Object.fromEntries(given) as unknown as CostTarget | TimeTarget;
+  return zeros ? 'zeros' : (Object.fromEntries(given) as unknown as CostTarget | TimeTarget);
 }
 
 export interface ChoiceOptions {

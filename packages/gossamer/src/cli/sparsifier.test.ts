@@ -89,6 +89,10 @@ describe('sparsifiersOf', () => {
     await expect(sparsifiersOf({ ...none, sparsifier: 'snip' })).rejects.toThrow('--sparsifier snip: give --sparsity');
     await expect(sparsifiersOf({ ...none, score: 'x', sparsity: 0.5 })).rejects.toThrow('--score x: no such score');
     await expect(sparsifiersOf({ ...none, sparsifier: 'imp', sparsity: 0.5 })).rejects.toThrow('takes no part');
+    expect(await sparsifiersOf(none)).toEqual([]);
+    for (const idle of [{ allocation: 'erk' }, { exclude: ['first'] }, { set: { interval: 3 } }]) {
+      await expect(sparsifiersOf({ ...none, ...idle })).rejects.toThrow('nothing is to be sparse; give --sparsity');
+    }
     await expect(sparsifiersOf({ ...none, sparsifier: 'nothing' })).rejects.toThrow("no method 'nothing'");
   });
 

@@ -40,7 +40,15 @@ const named = {
 export async function sparsifiersOf(flags: SparsifierFlags): Promise<Sparsifier[]> {
   const { sparsifier, sparsity, pattern, allocation, exclude, score, sparsitySchedule: kind, set } = flags;
   const asked = [sparsifier, sparsity, score, kind].some(flag => flag !== undefined) || pattern.kind !== 'element';
-  if (!asked) return [];
+  if (!asked) {
+    const idle = [
+      ...(allocation === undefined ? [] : ['--allocation']),
+      ...(exclude.length > 0 ? ['--exclude'] : []),
+      ...Object.keys(set ?? {}).map(name => `--set ${name}`),
+    ];
+    check(idle.length === 0, () => `${idle.join(', ')}: nothing is to be sparse; give --sparsity or --sparsifier`);
+    return [];
+  }
   const general = score !== undefined || kind !== undefined;
   const method = await findMethod(sparsifier ?? (general ? 'scheduled-pruning' : 'gradual-magnitude-pruning'));
   const Class = sparsifierClass(method);

@@ -1,6 +1,6 @@
 import { Random } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
-import { degrade, type Image, luma, PatchDataset, psnr, resizeBicubic, ssim } from './super-resolution.ts';
+import { degrade, extend, type Image, luma, PatchDataset, psnr, resizeBicubic, ssim } from './super-resolution.ts';
 
 const image = (seed: number, [c, h, w]: readonly number[]): Image => ({
   dtype: 'float32',
@@ -45,6 +45,17 @@ describe('resizeBicubic', () => {
   it('gives the picture back when nothing changes', () => {
     const x = image(2, [3, 7, 5]);
     expect(resizeBicubic(x, [7, 5])).toEqual(x);
+  });
+});
+
+describe('extend', () => {
+  it('repeats the last row and column', () => {
+    const x: Image = { dtype: 'float32', shape: [2, 2, 2], data: Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8) };
+    const { shape, data } = extend(x, [3, 4]);
+    expect(shape).toEqual([2, 3, 4]);
+    expect([...data]).toEqual([1, 2, 2, 2, 3, 4, 4, 4, 3, 4, 4, 4, 5, 6, 6, 6, 7, 8, 8, 8, 7, 8, 8, 8]);
+    expect(extend(x, [2, 2])).toEqual(x);
+    expect(() => extend(x, [1, 4])).toThrow('extend: 2 × 2 to 1 × 4');
   });
 });
 

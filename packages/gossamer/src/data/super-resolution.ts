@@ -110,6 +110,20 @@ function crop(
   return { dtype: 'float32', shape: [channels, h, w], data: out };
 }
 
+/** Repeats the last row and column until an image has this size, which networks with windows ask for. */
+export function extend({ shape: [channels, h, w], data }: Image, [height, width]: readonly [number, number]): Image {
+  check(
+    height >= h && width >= w,
+    () => `extend: ${h} × ${w} to ${height} × ${width}; expected a size that is no smaller`,
+  );
+  const out = new Float32Array(channels * height * width);
+  for (let row = 0; row < channels * height; row++) {
+    const from = (Math.floor(row / height) * h + Math.min(row % height, h - 1)) * w;
+    for (let x = 0; x < width; x++) out[row * width + x] = data[from + Math.min(x, w - 1)];
+  }
+  return { dtype: 'float32', shape: [channels, height, width], data: out };
+}
+
 /** Luma Y of BT.601 in 16/255 … 235/255 from RGB in 0…1, as Matlab's `rgb2ycbcr`: what PSNR is measured on. */
 export function luma({ shape: [channels, height, width], data }: Image): Image {
   check(channels === 3, () => `luma: ${channels} channels; expected red, green and blue`);

@@ -104,7 +104,8 @@ export const baselines = {
   },
   SET: {
     when: 'during',
-    sparsifier: ({ sparsity }, { epochSteps }) => new SET({ sparsity, interval: epochSteps }),
+    sparsifier: ({ sparsity }, { epochSteps }) =>
+      new SET({ sparsity, allocation: 'erk', interval: epochSteps, spread: 0 }),
   },
   random: { when: 'before', mask: randomMask('uniform') },
 } satisfies Record<string, Arm>;

@@ -51,7 +51,8 @@ export const arms: Readonly<Record<string, (setting: Setting) => Promise<Sparsif
   [fromHalf]: ({ bench: { interval }, sparsity }) => new GraNet({ sparsity, interval, initial: 0.5 }),
   GMP: ({ bench: { interval }, sparsity }) => new GraNet({ sparsity, interval, fraction: 0 }),
   RigL: ({ bench: { interval }, sparsity }) => new RigL({ sparsity, interval }),
-  SET: ({ bench: { epochSteps }, sparsity }) => new SET({ sparsity, interval: epochSteps }),
+  SET: ({ bench: { epochSteps }, sparsity }) =>
+    new SET({ sparsity, allocation: 'erk', interval: epochSteps, spread: 0 }),
   'static random ERK': async ({ bench, model, sparsity, seed }) => {
     const { layers } = await modelLayers(model, [bench.input]);
     const random = new Random(seed).fork('random pruning');

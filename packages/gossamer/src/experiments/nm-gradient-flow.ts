@@ -124,7 +124,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
       ...(full
         ? []
         : [
-            'The networks are far smaller than those of the paper (ViT-Base, T5X-Base) and see few samples; `--full` trains two layers of width 128 on longer contexts, three layers at 28×28 pixels, and every arm at 2:4 … 1:32.',
+            'The networks are far smaller than those of the paper (ViT-Base, T5X-Base) and see few samples; `--full` trains two layers of width 128 on longer contexts, three layers at 28×28 pixels, and every arm at 2:4 … 1:32. Here STE, MDGF and SDGF of all kinds and one-shot pruning meet at 1:16 only; at 2:4 and 1:8 the best recipe is one of three, without SDGF-Geometric.',
           ]),
     ],
   };

@@ -1,13 +1,13 @@
 import { check, type Parameter, type Random, sizeOf } from '@gossamer/tensor';
 import type { Module } from '../nn/module.ts';
+import { type FilterScore, scoresOfSlices } from './filter-scores.ts';
 import type { ChannelGroups } from './groups.ts';
 
 /**
- * What a channel is worth, by its filters or neurons: the sum or the Euclidean norm of their weights (`l1`, Li et al. 2017,
- * and `l2`); the sum of distances to the other filters of the layer, small for those that the others can stand for
- * (`fpgm`, He et al. 2019); the scale of its batch normalisation (`gamma`, Liu et al. 2017); chance (`random`).
+ * What a channel is worth: by its filters or neurons ({@link FilterScore}); by the scale of its batch normalisation
+ * (`gamma`, Liu et al. 2017); by chance (`random`).
  */
-export type ChannelScore = 'l1' | 'l2' | 'fpgm' | 'gamma' | 'random';
+export type ChannelScore = FilterScore | 'gamma' | 'random';
 
 export interface ChannelScoreOptions {
   /** How the scores of a channel in several layers (of a residual stream, say) become one; default `mean`. */
@@ -64,26 +64,18 @@ async function layerScores(
   channels: Int32Array,
   score: Exclude<ChannelScore, 'random'>,
 ): Promise<Map<number, number>> {
-  const data = await parameter.data();
   const inner = sizeOf(parameter.shape.slice(axis + 1));
   const slices = new Map<number, number[]>();
-  for (let e = 0; e < data.length; e++) {
+  for (let e = 0; e < parameter.size; e++) {
     const id = channels[Math.floor(e / inner) % channels.length];
     if (id < 0) continue;
-    const list = slices.get(id);
-    if (list) list.push(data[e]);
-    else slices.set(id, [data[e]]);
+    const places = slices.get(id);
+    if (places) places.push(e);
+    else slices.set(id, [e]);
   }
-  const absolute = (list: readonly number[]) => list.reduce((n, w) => n + Math.abs(w), 0);
-  const distance = (a: readonly number[], b: readonly number[]) =>
-    Math.sqrt(a.reduce((n, w, i) => n + (w - b[i]) ** 2, 0));
-  const own = [...slices.values()];
-  return new Map(
-    [...slices].map(([id, list]) => {
-      if (score === 'fpgm') return [id, own.reduce((n, other) => n + distance(list, other), 0)];
-      return [id, score === 'l2' ? Math.sqrt(list.reduce((n, w) => n + w * w, 0)) : absolute(list)];
-    }),
-  );
+  // A scale is a slice of one element.
+  const scores = scoresOfSlices(await parameter.data(), [...slices.values()], score === 'gamma' ? 'l1' : score);
+  return new Map(Array.from(slices.keys(), (id, i) => [id, scores[i]]));
 }
 
 /**

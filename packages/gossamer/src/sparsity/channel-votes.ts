@@ -49,6 +49,7 @@ export async function electorate(
   { layers }: ModelLayers,
   { residual = 'vote', keep = () => false }: ElectorateOptions = {},
 ): Promise<Electorate> {
+  check(residual === 'vote' || residual === 'inner', () => `vote: residual ${residual}; expected vote or inner`);
   const norms = await followingNorms(model, inputs);
   const skipped = new Map<string, string>();
   const scaled = new Map<string, ScaledLayer>();

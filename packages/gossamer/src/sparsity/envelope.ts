@@ -62,6 +62,10 @@ export function envelopeProx(norms: ArrayLike<number>, t: number, options: Envel
   const { k, weights, rootFinder = 'sort', random = new Random(0) } = options;
   checkGroups(norms, k, weights);
   check(t >= 0, () => `envelope: step ${t}; expected a number ≥ 0`);
+  check(
+    rootFinder === 'sort' || rootFinder === 'random',
+    () => `envelope: root finder ${rootFinder}; expected sort or random`,
+  );
   const m = norms.length;
   const factors = new Float64Array(m);
   // Groups without a norm would have breakpoints at infinity. For the others, slopes √d·n and offsets t·d.

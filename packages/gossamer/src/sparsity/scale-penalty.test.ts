@@ -100,6 +100,7 @@ describe('a penalty on scales', () => {
 
   it('refuses λ ≤ 0, names that are not there, and masks of other sizes', async () => {
     expect(() => new ScalePenalty({ lambda: 0 })).toThrow('λ 0; expected a number above 0');
+    expect(() => new ScalePenalty({ kind: 'l3' as 'l2' })).toThrow('kind l3; expected l1, l2 or smooth-l1');
     await expect(train({ only: new Map([['body.9.weight', new Uint8Array(8)]]) })).rejects.toThrow(
       'no parameter body.9.weight',
     );

@@ -46,6 +46,7 @@ export class ScalePenalty implements Sparsifier {
 
   constructor({ lambda = 5e-4, kind = 'l1', clamp = false, only }: ScalePenaltyOptions = {}) {
     check(lambda > 0, () => `scale-penalty: λ ${lambda}; expected a number above 0`);
+    check(['l1', 'l2', 'smooth-l1'].includes(kind), () => `scale-penalty: kind ${kind}; expected l1, l2 or smooth-l1`);
     this.#o = { lambda, kind, clamp };
     this.#only = only;
   }

@@ -24,6 +24,8 @@ export interface ShrunkOnnx {
   readonly onnx: OnnxModel;
   readonly before: ModelCost;
   readonly after: ModelCost;
+  /** The channels that are gone, by their ids in {@link OnnxNetwork.groups}. */
+  readonly removed: readonly number[];
   /** With `constant: 'fold'`: weights that read a constant which no bias could take over exactly. */
   readonly dropped: readonly string[];
 }
@@ -73,9 +75,9 @@ export class OnnxNetwork {
     const plan = await planShrink(this.module, this.inputs, decision, { ...options, ...this.#description });
     const onnx = this.#rewrite(plan);
     await compareOutputs(plan, onnx);
-    const { groups, dropped } = plan;
+    const { groups, removed, dropped } = plan;
     const after = await new OnnxNetwork(onnx, this.inputs).groups(options);
-    return { onnx, before: groups.cost(), after: after.cost(), dropped };
+    return { onnx, before: groups.cost(), after: after.cost(), removed, dropped };
   }
 
   get #description(): Pick<ChannelGroupsOptions, 'nameOf' | 'elementBytes'> {

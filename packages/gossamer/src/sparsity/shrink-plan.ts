@@ -34,6 +34,8 @@ export interface ShrinkOptions extends ChannelGroupsOptions {
 /** The parameters of a model without some of its channels. */
 export interface ShrinkPlan {
   readonly groups: ChannelGroups;
+  /** The channels of `groups` that go, by id. */
+  readonly removed: readonly number[];
   /** The model's graph; the names of removed channels are marked. */
   readonly analysis: RemovalAnalysis;
   readonly parameters: readonly Parameter[];
@@ -84,6 +86,7 @@ export async function planShrink(
   const grouped = groupedSlices(analysis, removed, kept);
   return {
     groups,
+    removed: idsGone(groups, parameters, kept),
     analysis,
     parameters,
     kept: p => kept.get(p) ?? [],
@@ -199,6 +202,25 @@ function keptOf({ places }: RemovalAnalysis, removed: ReadonlySet<number>): Map<
     kept.set(parameter, axes);
   }
   return kept;
+}
+
+/** The channels of which no place is left. */
+function idsGone(
+  groups: ChannelGroups,
+  parameters: readonly Parameter[],
+  kept: ReadonlyMap<Parameter, readonly (Int32Array | undefined)[]>,
+): number[] {
+  const left = new Map<string, Set<number>>();
+  for (const p of parameters) {
+    kept.get(p)?.forEach((stay, axis) => {
+      if (stay) left.set(`${p.name} ${axis}`, new Set(stay));
+    });
+  }
+  const isGone = ({ parameter, axis, positions }: GroupPlace): boolean => {
+    const stay = left.get(`${parameter} ${axis}`);
+    return stay !== undefined && positions.every(p => !stay.has(p));
+  };
+  return Array.from({ length: groups.count }, (_, id) => id).filter(id => groups.placesOf(id).every(isGone));
 }
 
 type Slicer = (data: Float32Array) => NDArray & { data: Float32Array };

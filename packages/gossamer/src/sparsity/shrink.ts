@@ -11,6 +11,8 @@ export interface Shrunk {
   readonly model: ShrunkModule;
   readonly before: ModelCost;
   readonly after: ModelCost;
+  /** The channels that are gone, by their ids in the model that was given. */
+  readonly removed: readonly number[];
   /** The positions that are left along an axis (default 0) of a parameter, ascending. */
   kept(parameter: string, axis?: number): Int32Array;
   /** With `constant: 'fold'`: weights that read a constant which no bias could take over exactly. */
@@ -46,11 +48,12 @@ export async function shrink(
     plan.parameters.map(p => sliced(p, plan)),
     newBiases(plan),
   );
-  const { groups, dropped } = plan;
+  const { groups, removed, dropped } = plan;
   return {
     model: small,
     before: groups.cost(),
     after: (await channelGroups(small, inputs, options)).cost(),
+    removed,
     kept(name, axis = 0) {
       const found = plan.parameters.find(p => p.name === name);
       check(found, () => `shrink: the model has no parameter ${name}`);

@@ -10,12 +10,12 @@ const files = readdirSync(folder)
 const slugOf = (file: string): string => file.replace(/\.[jt]s$/, '');
 
 /**
- * `gossamer run <method>`: each method that is a procedure has a command of its own in `cli/methods`; only the one that
- * is named among `words` is loaded.
+ * `gossamer run <method>`: each method that is a procedure has a command of its own in `cli/methods`; only the first one
+ * that is named among `words` is loaded (a later word may be a file or folder of such a name).
  */
 export async function runCommand(root: Command, words: readonly string[]): Promise<Command> {
   const command = new Command('run').copyInheritedSettings(root);
-  const named = files.find(file => words.includes(slugOf(file)));
+  const named = words.map(word => files.find(file => slugOf(file) === word)).find(file => file !== undefined);
   const summaries = new Map(named ? [] : (await discoverMethods()).map(m => [m.slug, m.summary]));
   for (const file of files) {
     const own =

@@ -1,11 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type NDArray, Random } from '@gossamer/tensor';
+import { type NDArray, Random, type Tensor } from '@gossamer/tensor';
 import { readOnnx, writeOnnx } from '@gossamer/tensor/onnx';
+import { randn } from '@gossamer/tensor/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { writeNpz } from '../../data/npy.ts';
 import { CifarResNet } from '../../models/resnet-cifar.ts';
 import { exportModel } from '../../nn/export.ts';
+import { GraphModule } from '../../nn/graph-module.ts';
 import { gossamer, testFolder, writeMLP } from '../testing.ts';
 
 const folder = testFolder();
@@ -70,6 +72,36 @@ describe('gossamer shrink', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toMatch(/^accuracy {6}[\d.]+ % → [\d.]+ % smaller → [\d.]+ % fine-tuned$/m);
     expect(stdout).toMatch(/^parameters .* times less\)$/m);
+  });
+
+  it('removes what zeros leave dead, and nothing else, without any change of the outputs', async () => {
+    const dead = join(folder, 'dead.onnx');
+    const network = new CifarResNet({ depth: 8, width: 8 });
+    for (const name of ['conv1.weight', 'bn1.bias']) {
+      const p = network.stateDict().get(`layer2.0.${name}`)!;
+      const width = p.size / p.shape[0];
+      p.set((await p.data()).map((v, i) => (Math.floor(i / width) < 5 ? 0 : v)));
+    }
+    await writeOnnx(dead, await exportModel(network, { image: { shape: [1, 3, 8, 8], dtype: 'float32' } }));
+    const { code, stdout, stderr } = await gossamer('shrink', dead, '--zeros', '--json', '-o', out, '-q');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const { groups, target } = JSON.parse(stdout);
+    expect(target).toBe('zeros');
+    const [small, large] = [await readOnnx(out), await readOnnx(dead)];
+    for (const { name, channels, left } of groups) {
+      expect(left, name).toBe(channels - (name === 'layer2.0.conv1.weight' ? 5 : 0));
+    }
+    expect(small.graph.initializers.get('layer2.0.conv1.weight')!.shape[0]).toBe(11);
+    const x = randn([2, 3, 8, 8]);
+    const outputs = [small, large].map(onnx => new GraphModule(onnx).forward(x) as Tensor);
+    const [a, b] = await Promise.all(outputs.map(y => y.data()));
+    a.forEach((v, i) => {
+      expect(v).toBeCloseTo(Number(b[i]), 5);
+    });
+    const alive = await gossamer('shrink', resnet, '--zeros', '-o', join(folder, 'never.onnx'), '-q');
+    expect(alive.code).toBe(1);
+    expect(alive.stderr).toContain('no channel is dead');
+    expect(await gossamer('shrink', resnet, '--zeros', '--flops', '0.5', '-o', out)).toMatchObject({ code: 2 });
   });
 
   it('measures a speed-up', async () => {

@@ -30,7 +30,7 @@ interface Options extends CommonOptions, TargetOptions {
   minimum: number;
   multipleOf: number;
   groups: 'offset' | 'whole';
-  constant: 'drop' | 'fold';
+  constant?: 'drop' | 'fold';
   data?: string;
   normalize?: string;
   finetuneEpochs: number;
@@ -51,6 +51,10 @@ export const command = define('shrink', 'model.onnx --flops 0.5 -o small.onnx', 
     .option('--bytes <target>', 'bytes of weights that may be left', costTarget)
     .option('--milliseconds <ms>', 'time that one run may take, measured here', positive)
     .option('--speedup <factor>', 'how many times faster it has to be, measured here', positive)
+    .option(
+      '--zeros',
+      'or: only what zeros in the weights leave without effect (after training with a mask of filters)',
+    )
     .addOption(
       new Option('--score <name>', 'what a channel is worth')
         .choices(['l1', 'l2', 'fpgm', 'gamma', 'random'])
@@ -69,9 +73,10 @@ export const command = define('shrink', 'model.onnx --flops 0.5 -o small.onnx', 
         .default('offset'),
     )
     .addOption(
-      new Option('--constant <how>', 'constants that removed channels still carry: left out, or folded into biases')
-        .choices(['drop', 'fold'])
-        .default('drop'),
+      new Option(
+        '--constant <how>',
+        'constants that removed channels still carry: left out (default), or folded into biases (default with --zeros)',
+      ).choices(['drop', 'fold']),
     )
     .option('--data <source>', dataHelp)
     .option('--normalize <how>', normalizeHelp)
@@ -98,19 +103,26 @@ async function run(path: string, options: Options): Promise<void> {
       ? undefined
       : await openData(options.data, options.normalize, checkDataInput(path, file.inputs, file.onnx));
   const network = new OnnxNetwork(file.onnx, file.inputs);
-  const rules = { groupedConvolutions: options.groups, constant: options.constant };
+  const { constant = target === 'zeros' ? 'fold' : 'drop' } = options;
+  const rules = { groupedConvolutions: options.groups, constant };
   const groups = await network.groups(rules);
   const feeds = feedsFor(file, options.seed);
   const time = (models: readonly OnnxModel[]) => milliseconds(models, feeds, options);
   const shrink = async (remove: readonly number[]) => (await network.shrink({ remove }, rules)).onnx;
-  const remove = await choose(network, groups, { ...options, target, shrink, time, progress });
-  const { onnx, before, after, dropped } = await network.shrink({ remove }, rules);
+  const decision =
+    target === 'zeros'
+      ? target
+      : { remove: await choose(network, groups, { ...options, target, shrink, time, progress }) };
+  const { onnx, before, after, removed, dropped } = await network.shrink(decision, rules);
+  check(target !== 'zeros' || after.parameters < before.parameters, () => {
+    return `${path}: no channel is dead, so that --zeros has nothing to remove; give a target such as --flops 0.5`;
+  });
   const tests = await testing(file, onnx, data, options, progress);
   await writeFile(options.out, [encodeOnnx(tests.onnx)]);
   const [msBefore, msAfter] = await time([file.onnx, tests.onnx]);
   progress.stop();
 
-  const rows = describeGroups(groups, remove);
+  const rows = describeGroups(groups, removed);
   const summary = {
     parameters: { before: before.parameters, after: after.parameters },
     flops: { before: before.flops, after: after.flops },
@@ -121,7 +133,7 @@ async function run(path: string, options: Options): Promise<void> {
     file: path,
     out: options.out,
     target,
-    score: options.score,
+    ...(target !== 'zeros' && { score: options.score }),
     ...summary,
     ...(tests.accuracy && { accuracy: tests.accuracy }),
     groups: rows,
@@ -135,7 +147,7 @@ async function run(path: string, options: Options): Promise<void> {
         rows.map(r => [fit(r.name, 50), grouped(r.channels), grouped(r.left), percent(r.left / r.channels)]),
       ),
       '',
-      `${path} → ${options.out}: ${grouped(remove.length)} of ${grouped(groups.count)} channels are gone (${options.score})`,
+      `${path} → ${options.out}: ${grouped(removed.length)} of ${grouped(groups.count)} channels are gone (${target === 'zeros' ? 'dead' : options.score})`,
       ...Object.entries(summary).map(
         ([name, { before, after }]) =>
           `${name.padEnd(13)} ${amount(name, before)} → ${amount(name, after)} (${(before / after).toFixed(2)} times less)`,

@@ -56,6 +56,16 @@ describe('gossamer run granet', () => {
     for (const p of points)
       for (const key of ['drop', 'plasticity', 'regenerated']) expect(typeof p[key]).toBe('number');
     expect(readFileSync(out, 'utf8')).toContain('<svg');
+
+    // Pruned at a quarter, trained on beyond the first drop of the rate.
+    const once = ['--epochs', '1', '--at', '0.25', '--further', '0.5', '--regenerate', '0', '-q', '--json'];
+    const [schedule, fixed] = [
+      await gossamer(...base, ...once),
+      await gossamer(...base, ...once, '--further-rate', 'fixed'),
+    ];
+    const [a, b] = [schedule, fixed].map(found => JSON.parse(found.stdout).points);
+    expect(a.map((p: { drop: number }) => p.drop)).toEqual(b.map((p: { drop: number }) => p.drop));
+    expect(a).not.toEqual(b);
   });
 
   it('refuses what does not fit into the training', async () => {

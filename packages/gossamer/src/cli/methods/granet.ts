@@ -41,6 +41,7 @@ interface Options extends CommonOptions {
   readonly weightDecay: number;
   readonly at: readonly number[];
   readonly further: number;
+  readonly furtherRate: 'schedule' | 'fixed';
   readonly sparsity: readonly number[];
   readonly regenerate: number;
   readonly allocation: 'global' | 'uniform';
@@ -72,6 +73,11 @@ export const command = define(
       .option('--width <factor>', "factor on the model's width", positive)
       .option('--at <shares>', 'when to prune, as shares of the training', shares, [0.4, 0.6, 0.75])
       .option('--further <share>', 'how long networks train on, as a share of the training', share, 0.25)
+      .addOption(
+        new Option('--further-rate <which>', 'learning rates of it: the rest of the schedule, or that of the pruning')
+          .choices(['schedule', 'fixed'])
+          .default('schedule'),
+      )
       .option('--sparsity <shares>', 'how much goes', shares, [0.9, 0.95, 0.98])
       .option('--regenerate <share>', 'share of the live weights that is regrown by gradient after pruning', share, 0.5)
       .addOption(
@@ -91,7 +97,7 @@ export const command = define(
 );
 
 async function run(options: Options): Promise<void> {
-  const { lr: learningRate, momentum, weightDecay, at, further, regenerate, seed, out } = options;
+  const { lr: learningRate, momentum, weightDecay, at, further, furtherRate, regenerate, seed, out } = options;
   if (further === 0) throw new UsageError('--further 0: networks must train on');
   if (at.some((t, i) => t + further > 1 || t <= (at[i - 1] ?? 0))) {
     throw new UsageError(`--at ${at.join(',')}: expected rising shares of at most ${1 - further}, 1 − --further`);
@@ -120,7 +126,7 @@ async function run(options: Options): Promise<void> {
     task,
     batches: [await train.batchAt(0, 0)],
     steps,
-    train: async ({ from, to }, sparsifiers) => {
+    train: async ({ from, to, further: after }, sparsifiers) => {
       // Every part sees the data in the order in which the whole training would.
       train.restore({ ...start, epoch: Math.floor(from / train.length), position: from % train.length });
       await new Trainer({
@@ -129,7 +135,7 @@ async function run(options: Options): Promise<void> {
         train,
         optimizer: new SGD(model.parameters(), { learningRate, momentum, weightDecay }),
         steps: to - from,
-        schedule: step => rate(from + step),
+        schedule: step => rate(after && furtherRate === 'fixed' ? from : from + step),
         sparsifiers,
         seed,
         progress,

@@ -6,7 +6,7 @@ import { impCheckpoint, impState } from '../../methods/pruning/imp-state.ts';
 import type { RateSchedule } from '../../optim/index.ts';
 import type { PruneOptions } from '../../sparsity/index.ts';
 import { lamp, magnitude } from '../../sparsity/score.ts';
-import { percent } from '../../text.ts';
+import { percent, table } from '../../text.ts';
 import { latestCheckpoint, loadCheckpoint, saveCheckpoint } from '../../train/checkpoint.ts';
 import { evaluate, type Metrics } from '../../train/evaluate.ts';
 import { classification } from '../../train/task.ts';
@@ -151,14 +151,14 @@ async function run(options: Options): Promise<void> {
   const files = out === undefined ? [] : rows.map(r => join(folderOf(out, r.round), 'model.onnx'));
   output.result({ rounds: rows, files }, () =>
     [
-      'round  sparsity  test accuracy  test loss',
-      ...rows.map(r =>
-        [
-          String(r.round).padStart(5),
-          percent(r.sparsity, 1).padStart(9),
-          percent(r.metrics.accuracy, 2).padStart(14),
-          r.metrics.loss.toFixed(4).padStart(10),
-        ].join(' '),
+      table(
+        ['round', 'sparsity', 'test accuracy', 'test loss'],
+        rows.map(r => [
+          String(r.round),
+          percent(r.sparsity, 1),
+          percent(r.metrics.accuracy, 2),
+          r.metrics.loss.toFixed(4),
+        ]),
       ),
       ...(files.length > 0 ? [`written: ${files[0]} … ${files.at(-1)}`] : []),
     ].join('\n'),

@@ -88,5 +88,15 @@ describe('gossamer run random-search', () => {
     const cut = await run('--sparsities', '0.5,0.99');
     expect(cut.code).toBe(1);
     expect(cut.stderr).toContain('rounds the 30 nodes of fc1.weight to 0');
+    const exclude = await run('--exclude', 'fc9.weight');
+    expect(exclude).toMatchObject({ code: 1 });
+    expect(exclude.stderr).toContain("exclude 'fc9.weight' makes no nodes");
+  });
+
+  it('refuses seeds that would share their initial weights, and options of nodes for weights', async () => {
+    const shared = await run('--weights', join(folder, 'w.safetensors'));
+    expect(shared.code).toBe(2);
+    expect(shared.stderr).toContain('all 5 seeds would start from the same weights');
+    expect(await run('--space', 'weight', '--rescale')).toMatchObject({ code: 2 });
   });
 });

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { Random, writeOnnx } from '@gossamer/tensor';
+import { Random, type Spec, writeOnnx } from '@gossamer/tensor';
 import { InvalidArgumentError, Option } from 'commander';
 import { DataLoader } from '../../data/loader.ts';
 import {
@@ -24,7 +24,7 @@ import type { Progress } from '../../train/progress.ts';
 import { classification } from '../../train/task.ts';
 import { Trainer } from '../../train/trainer.ts';
 import { type Classifier, type ClassifierFlags, classifierOptions, openClassifier } from '../classifier.ts';
-import { type CommonOptions, checkOutput, command as define, integer, Output } from '../command.ts';
+import { type CommonOptions, checkOutput, command as define, integer, list, Output, UsageError } from '../command.ts';
 
 interface Options extends CommonOptions, ClassifierFlags {
   readonly sparsities: readonly number[];
@@ -33,6 +33,7 @@ interface Options extends CommonOptions, ClassifierFlags {
   readonly space: 'node' | 'weight';
   readonly sampling: 'layer' | 'global';
   readonly rescale?: boolean;
+  readonly exclude?: readonly string[];
   readonly seeds: number;
   readonly draws: number;
   readonly epochs: number;
@@ -66,7 +67,13 @@ export const command = define(
             .default('layer'),
         )
         .option('--rescale', 'scale inherited weights up for the nodes that are gone')
-        .option('--samples <n>', 'held-out training samples that candidates are judged on', integer(1), 500)
+        .option('--exclude <layers>', 'layers that stay whole, by name; may be repeated', list)
+        .option(
+          '--samples <n>',
+          'held-out training samples that candidates are judged on; as many others give the learning curves',
+          integer(1),
+          500,
+        )
         .option('--seeds <n>', 'repetitions, each with initial weights and a search of its own', integer(1), 5)
         .option('--draws <n>', 'random counterparts of each found network', integer(1), 1)
         .option('--epochs <n>', 'passes over the data of every training', integer(1), 5)
@@ -94,6 +101,14 @@ interface Row {
 }
 
 async function run(options: Options): Promise<void> {
+  if (options.weights !== undefined && options.seeds > 1) {
+    throw new UsageError(
+      `--weights: all ${options.seeds} seeds would start from the same weights, which makes their pairs no independent ones; give --seeds 1, or leave --weights out`,
+    );
+  }
+  if (options.space === 'weight' && (options.rescale || options.sampling === 'global')) {
+    throw new UsageError('--rescale and --sampling global are about nodes; leave them out with --space weight');
+  }
   if (options.out !== undefined) checkOutput(join(options.out, 'found.onnx'));
   const output = new Output(options);
   const first = await openClassifier(options);
@@ -148,22 +163,25 @@ async function run(options: Options): Promise<void> {
 
 /** A sparsity that cuts the network is found before the first training. */
 async function refuseEarly(options: Options, { model, input }: Classifier): Promise<void> {
-  if (options.space === 'weight') return;
-  const space = await NodeSpace.of(model, [input], options);
+  const space = await spaceOf(model, input, options);
   for (const sparsity of options.sparsities) space.sample(sparsity, new Random(0));
 }
+
+const spaceOf = async (model: Module, input: Spec, options: Options): Promise<SearchSpace<unknown>> =>
+  (options.space === 'node'
+    ? await NodeSpace.of(model, [input], options)
+    : await WeightSpace.of(model, [input], options.exclude)) as SearchSpace<unknown>;
 
 /** Whole network, found and random sub-networks of one initialisation, all trained alike. */
 async function oneSeed(classifier: Classifier, options: Options, seed: number, progress: Progress) {
   const { model, input, data, transforms } = classifier;
   const random = new Random(seed).fork('random-search');
-  const count = Math.min(options.samples, data.length >> 1);
-  const [held, train] = await data.split([count, data.length - count], { seed });
-  const sample = await new DataLoader(held, { batchSize: held.length, transforms }).batchAt(0, 0);
-  const validation = new DataLoader(held, { batchSize: 500, transforms });
-  const space = (
-    options.space === 'node' ? await NodeSpace.of(model, [input], options) : await WeightSpace.of(model, [input])
-  ) as SearchSpace<unknown>;
+  // What judged the candidates would flatter the curve of the one it chose.
+  const count = Math.max(1, Math.min(options.samples, data.length >> 2));
+  const [judging, watching, train] = await data.split([count, count, data.length - 2 * count], { seed });
+  const sample = await new DataLoader(judging, { batchSize: judging.length, transforms }).batchAt(0, 0);
+  const validation = new DataLoader(watching, { batchSize: 500, transforms });
+  const space = await spaceOf(model, input, options);
   const scorer = candidateScorers[options.criterion]({ space, task, sample });
   const searched: { sparsity: number; found: unknown; others: unknown[]; deviations: number }[] = [];
   for (const sparsity of options.sparsities) {

@@ -46,12 +46,24 @@ describe('gossamer run reprogram-lottery-tickets', () => {
     expect(text.stdout).toMatch(/target +regime +shots/);
   });
 
+  it('tells which networks are as good as the first where they come from', async () => {
+    await writeModels();
+    const args = ['run', 'reprogram-lottery-tickets', dense, dense, ticket, '--data', 'digits', '--samples', '200'];
+    const short = [...args, '--upstream', 'digits', '--regime', 'raw-pixels', '--epochs', '1', '--seeds', '1', '-q'];
+    const { upstream } = JSON.parse((await gossamer(...short, '--json')).stdout);
+    expect(upstream.map((u: { gap: number }) => u.gap)).toEqual([0, 0, upstream[0].accuracy - upstream[2].accuracy]);
+    for (const { gap, isSimilar } of upstream) expect(isSimilar).toBe(Math.abs(gap) <= 0.005);
+    expect(upstream[2].sparsity).toBeGreaterThan(0);
+    expect((await gossamer(...short)).stdout).toMatch(/upstream: digits +sparsity +accuracy/);
+  });
+
   it('says what does not fit', async () => {
     await writeModels();
     const base = ['run', 'reprogram-lottery-tickets', dense];
     const expected: [string[], number, string][] = [
       [['--data', 'cifar-none'], 1, 'neither a file or folder nor a set'],
       [['--data', 'digits', '--std', '0'], 2, 'above 0'],
+      [['--data', 'digits', '--upstream', 'cifar-none'], 1, 'neither a file or folder nor a set'],
       [['--data', 'digits', '--samples', '20', '--shots', '9'], 1, '9 of each were asked for'],
     ];
     for (const [args, code, message] of expected) {

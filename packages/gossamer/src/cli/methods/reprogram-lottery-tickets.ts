@@ -1,7 +1,10 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { check, GossamerError, writeFile, writeOnnx, zeros } from '@gossamer/tensor';
+import { check, GossamerError, Random, type Tensor, writeFile, writeOnnx, zeros } from '@gossamer/tensor';
 import { InvalidArgumentError, Option } from 'commander';
+import { ArrayDataset } from '../../data/dataset.ts';
+import { DataLoader } from '../../data/loader.ts';
+import { compose, normalize, resize } from '../../data/transforms.ts';
 import type { Mapping } from '../../methods/vision/label-mapping.ts';
 import {
   type Adaptation,
@@ -12,11 +15,14 @@ import {
   type Target,
 } from '../../methods/vision/reprogram-lottery-tickets.ts';
 import type { Reprogrammed } from '../../methods/vision/reprogrammed.ts';
-import { exportModel } from '../../nn/export.ts';
+import { exportModel, inEvalMode } from '../../nn/export.ts';
+import { Lambda } from '../../nn/module.ts';
 import { modelLayers } from '../../sparsity/index.ts';
 import { sparsityReport } from '../../sparsity/report.ts';
-import { percent } from '../../text.ts';
+import { percent, table } from '../../text.ts';
+import { accuracy as accuracyOf, expectedCalibrationError, softmaxRows } from '../../train/calibration.ts';
 import { headOf } from '../../train/penultimate.ts';
+import { predict } from '../../train/predict.ts';
 import { type CommonOptions, command as define, integer, Output, PathError, UsageError } from '../command.ts';
 import { dataHelp, openData } from '../data.ts';
 import { openModel } from '../model-file.ts';
@@ -25,6 +31,7 @@ const regimes: readonly Regime[] = ['linear-probe', 'visual-prompt', 'fine-tune'
 
 interface Options extends CommonOptions {
   readonly data: readonly string[];
+  readonly upstream?: string;
   readonly regime: readonly Regime[];
   readonly shots: readonly (number | 'all')[];
   readonly mapping: Mapping;
@@ -54,6 +61,21 @@ interface Row {
   readonly scaledEce?: number;
 }
 
+/** A network on the test set of its own task; shares 0…1. */
+interface Upstream {
+  readonly model: string;
+  readonly sparsity: number;
+  readonly accuracy: number;
+  readonly ece: number;
+  /** Accuracy of the first network minus this one's. */
+  readonly gap: number;
+  /** Whether the two are as good here: a gap of at most half a point. Only then does a gap elsewhere speak of transfer. */
+  readonly isSimilar: boolean;
+}
+
+/** Largest gap between networks that are called as good, as a share. */
+const SIMILAR = 0.005;
+
 const numbers = (text: string): number[] => {
   const values = text.split(',').map(Number);
   if (!values.every(Number.isFinite))
@@ -82,6 +104,7 @@ export const command = define(
         ...before,
         text,
       ])
+      .option('--upstream <source>', 'the data the models were trained for: tells which are as good there as the first')
       .option('--regime <list>', `of ${regimes.join(', ')}`, regimeList, ['linear-probe', 'visual-prompt'])
       .option('--shots <list>', 'labelled images of each class', shotList, ['all'])
       .addOption(
@@ -109,6 +132,8 @@ async function run(paths: readonly string[], options: Options): Promise<void> {
   for (const path of paths) sources.push(await openSource(path, options));
   const targets: Target[] = [];
   for (const name of options.data) targets.push(await openTarget(name, sources[0], options.samples));
+  const upstream =
+    options.upstream === undefined ? [] : await judgeUpstream(options.upstream, sources, options.samples);
   using progress = await output.progress();
 
   const cases = targets.flatMap(target =>
@@ -157,16 +182,19 @@ async function run(paths: readonly string[], options: Options): Promise<void> {
   }
   bar.stop();
   progress.stop();
-  const result = { rows, files };
+  const result = { upstream, rows, files };
   if (options.out !== undefined) {
     await writeFile(join(options.out, 'report.json'), [
       new TextEncoder().encode(`${JSON.stringify(result, null, 2)}\n`),
     ]);
   }
   output.result(result, () =>
-    table(rows)
-      .concat(files.length > 0 ? [`written: ${files.join(', ')}`] : [])
-      .join('\n'),
+    [
+      ...(upstream.length > 0 ? [upstreamTable(options.upstream!, upstream), ''] : []),
+      transferTable(rows),
+      ...notUniversal(rows, upstream),
+      ...(files.length > 0 ? [`written: ${files.join(', ')}`] : []),
+    ].join('\n'),
   );
 }
 
@@ -176,24 +204,80 @@ async function writePrompted(path: string, model: Reprogrammed, { input: [channe
   await writeOnnx(path, await exportModel(model, { image: { dtype: 'float32', shape } }), { sparse: 1 / 3 });
 }
 
-function table(rows: readonly Row[]): string[] {
-  const lines = rows.map(r => [
-    r.target,
-    r.regime,
-    String(r.shots),
-    r.model,
-    percent(r.sparsity, 1),
-    percent(r.accuracy, 2),
-    `${(100 * r.gap.mean).toFixed(2)} ± ${(100 * r.gap.std).toFixed(2)}`,
-    percent(r.ece, 2),
-    r.nll.toFixed(3),
-    ...(r.scaledEce === undefined ? [] : [percent(r.scaledEce, 2)]),
-  ]);
+const points = (share: number): string => (100 * share).toFixed(2);
+
+function transferTable(rows: readonly Row[]): string {
   const scaled = rows.some(r => r.scaledEce !== undefined) ? ['ECE, tempered'] : [];
-  const head = ['target', 'regime', 'shots', 'model', 'sparsity', 'accuracy', 'gap, points', 'ECE', 'NLL', ...scaled];
-  const all = [head, ...lines];
-  const widths = head.map((_, i) => Math.max(...all.map(l => l[i].length)));
-  return all.map(l => l.map((cell, i) => (i < 4 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '));
+  return table(
+    ['target', 'regime', 'shots', 'model', 'sparsity', 'accuracy', 'gap, points', 'ECE', 'NLL', ...scaled],
+    rows.map(r => [
+      r.target,
+      r.regime,
+      String(r.shots),
+      r.model,
+      percent(r.sparsity, 1),
+      percent(r.accuracy, 2),
+      `${points(r.gap.mean)} ± ${points(r.gap.std)}`,
+      percent(r.ece, 2),
+      r.nll.toFixed(3),
+      ...(r.scaledEce === undefined ? [] : [percent(r.scaledEce, 2)]),
+    ]),
+  );
+}
+
+function upstreamTable(name: string, rows: readonly Upstream[]): string {
+  return table(
+    [`upstream: ${name}`, 'sparsity', 'accuracy', 'gap, points', 'ECE', ''],
+    rows.map(r => [
+      r.model,
+      percent(r.sparsity, 1),
+      percent(r.accuracy, 2),
+      points(r.gap),
+      percent(r.ece, 2),
+      r.isSimilar ? '' : 'not as good as the first: its gaps mix both',
+    ]),
+  );
+}
+
+/** Networks that are as good as the first upstream and worse on a target, by more than the deviation over seeds. */
+function notUniversal(rows: readonly Row[], upstream: readonly Upstream[]): string[] {
+  const similar = new Set(upstream.filter(u => u.isSimilar).map(u => u.model));
+  const worse = rows.filter(r => similar.has(r.model) && r.gap.isSignificant);
+  return worse.map(
+    r =>
+      `${r.model}: as good upstream, but ${points(r.gap.mean)} points behind on ${r.target} (${r.regime}, ${r.shots} a class)`,
+  );
+}
+
+/** Accuracy and calibration of the networks on the test set of their own task. */
+async function judgeUpstream(
+  name: string,
+  sources: readonly (Source & { name: string; sparsity: number })[],
+  samples: number | undefined,
+): Promise<Upstream[]> {
+  const found: Upstream[] = [];
+  for (const source of sources) {
+    const { test, classes } = await openTarget(name, source, samples, '--upstream');
+    check(
+      classes === source.classes,
+      () =>
+        `--upstream ${name}: ${classes} classes, ${source.name} has ${source.classes}; give the data it was trained for`,
+    );
+    const [, height, width] = source.input;
+    const prepared = compose(resize([height, width]), normalize(source.mean, source.std));
+    const data = new ArrayDataset(await prepared(await test.all(), { indices: [], epoch: 0, random: new Random(0) }));
+    const model = new Lambda((x: Tensor) => headOf(source.model.forward(x), x).logits);
+    const loader = new DataLoader(data, { batchSize: Math.min(500, data.length) });
+    const { logits, labels } = await inEvalMode(source.model, () => predict(model, loader));
+    const accuracy = accuracyOf(logits, labels);
+    const gap = (found[0]?.accuracy ?? accuracy) - accuracy;
+    const ece = expectedCalibrationError(softmaxRows(logits), labels);
+    found.push({
+      ...{ model: source.name, sparsity: source.sparsity, accuracy, ece, gap },
+      isSimilar: Math.abs(gap) <= SIMILAR,
+    });
+  }
+  return found;
 }
 
 async function openSource(path: string, { mean, std }: Options): Promise<Source & { name: string; sparsity: number }> {
@@ -221,13 +305,18 @@ async function openSource(path: string, { mean, std }: Options): Promise<Source 
   };
 }
 
-async function openTarget(name: string, { input }: Source, samples: number | undefined): Promise<Target> {
+async function openTarget(
+  name: string,
+  { input }: Source,
+  samples: number | undefined,
+  flag = '--data',
+): Promise<Target> {
   // A folder's images come in any size; those of a set have one.
   const isFolder = statSync(name, { throwIfNoEntry: false })?.isDirectory();
   const data = await openData(name, undefined, isFolder ? { dtype: 'float32', shape: [1, ...input] } : undefined);
   if (data.sample.length !== 3 || data.sample[0] !== input[0]) {
     throw new GossamerError(
-      `--data ${name}: a sample is [${data.sample.join(', ')}], the models take ${input[0]} channel${input[0] === 1 ? '' : 's'}`,
+      `${flag} ${name}: a sample is [${data.sample.join(', ')}], the models take ${input[0]} channel${input[0] === 1 ? '' : 's'}`,
     );
   }
   const some = (part: typeof data.train) => (samples === undefined ? part : part.take(samples));

@@ -34,6 +34,7 @@ describe('gossamer run sparse-ift', () => {
     const lenet = ['--model', 'lenet-300-100', '--sparsity', '0.75'];
     const cases: [string[], number, string][] = [
       [[...lenet, '-o', join(folder, 'x')], 2, 'give --data'],
+      [[...lenet, '--until', '2'], 2, '--until is a share'],
       [lenet, 1, "with balance 'layer'"],
       [['--model', 'squeezenet', '--sparsity', '0.5'], 2, 'its width cannot be chosen'],
       [['--model', 'gpt2', '--sparsity', '0.5', '--data', 'digits'], 2, 'is no image classifier'],

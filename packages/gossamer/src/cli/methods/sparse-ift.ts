@@ -41,6 +41,8 @@ interface Options extends CommonOptions {
   readonly factors: 'both' | 'u';
   readonly maskOptimizer: 'rigl' | 'set' | 'static';
   readonly interval: number;
+  readonly fraction: number;
+  readonly until: number;
   readonly exclude?: string[];
   readonly width?: number;
   readonly classes?: number;
@@ -91,6 +93,8 @@ export const command = define(
         new Option('--mask-optimizer <name>', 'how masks move').choices(['rigl', 'set', 'static']).default('rigl'),
       )
       .option('--interval <steps>', 'steps between mask updates', integer(1), 100)
+      .option('--fraction <share>', 'live weights that move at the first update; falls by a cosine', share, 0.3)
+      .option('--until <share>', 'share of the training in which masks move', nonNegative, 0.8)
       .option('--epochs <n>', 'passes over the data', integer(1), 10)
       .option('--batch <n>', 'samples of a batch', integer(1), 64)
       .option('--lr <rate>', 'learning rate of SGD; falls by a cosine', positive, 0.1)
@@ -101,6 +105,7 @@ export const command = define(
 
 async function run(options: Options): Promise<void> {
   const { model: name, family, sparsity, seed, out } = options;
+  if (options.until > 1) throw new UsageError('--until is a share of the training, up to 1');
   const entry = models[name];
   if (out !== undefined && options.data === undefined) throw new UsageError('-o keeps a trained model: give --data');
   if (family.startsWith('wide') && entry.scalable === false) {
@@ -138,9 +143,10 @@ async function run(options: Options): Promise<void> {
   ];
   if (!data) return output.result(summary, () => text.join('\n'));
 
-  const { epochs, batch: batchSize, lr: learningRate, momentum, weightDecay, maskOptimizer, interval } = options;
+  const { epochs, batch: batchSize, lr: learningRate, momentum, weightDecay } = options;
+  const { maskOptimizer, interval, fraction, until } = options;
   const train = batches(data, 'train', { batchSize, shuffle: true, seed, dropLast: true });
-  const sparsifier = ift.sparsifier({ maskOptimizer, interval, weightDecay });
+  const sparsifier = ift.sparsifier({ maskOptimizer, interval, fraction, until, weightDecay });
   using progress = await output.progress();
   const { metrics, seconds } = await new Trainer({
     model: ift.model,

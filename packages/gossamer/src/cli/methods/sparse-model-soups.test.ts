@@ -18,6 +18,9 @@ describe('gossamer run sparse-model-soups', () => {
     expect(phases.map((p: { sparsity: number }) => p.sparsity.toFixed(2))).toEqual(['0.00', '0.50', '0.75']);
     expect(phases[2].candidates).toHaveLength(2);
     expect(phases[2].soup).toBeGreaterThan(0.5);
+    // No barrier between copies.
+    const [a, b] = phases[2].candidates;
+    expect(phases[2].halfway).toBeGreaterThan((a + b) / 2 - 0.05);
     const weight = async () =>
       (await readOnnx(join(out, 'phase-2', 'model.onnx'))).graph.initializers.get('fc1.weight');
     expect(await weight()).toMatchObject({ sparse: true });

@@ -4,11 +4,12 @@ import { Option } from 'commander';
 import { DataLoader } from '../../data/loader.ts';
 import type { ImpState } from '../../methods/pruning/imp.ts';
 import { impCheckpoint, impState } from '../../methods/pruning/imp-state.ts';
+import { interpolate } from '../../methods/pruning/soup-diagnostics.ts';
 import type { Retraining, RetrainingSchedule, Vary } from '../../methods/pruning/soup-retraining.ts';
-import { type Selector, sparseModelSoups } from '../../methods/pruning/sparse-model-soups.ts';
+import { recalibrate, type Selector, sparseModelSoups } from '../../methods/pruning/sparse-model-soups.ts';
 import { linearSchedule } from '../../optim/index.ts';
 import type { PruneOptions } from '../../sparsity/index.ts';
-import { percent } from '../../text.ts';
+import { percent, table } from '../../text.ts';
 import { latestCheckpoint, loadCheckpoint, saveCheckpoint } from '../../train/checkpoint.ts';
 import { evaluate } from '../../train/evaluate.ts';
 import { restore, snapshot } from '../../train/snapshot.ts';
@@ -38,6 +39,7 @@ interface Options extends CommonOptions, ClassifierFlags {
   readonly schedule: RetrainingSchedule;
   readonly pretrainEpochs: number;
   readonly epochs: number;
+  readonly finetuneLr?: number;
   readonly recalibrate: number;
   readonly validation: number;
   readonly pattern: PruneOptions['granularity'];
@@ -52,6 +54,8 @@ interface Row {
   readonly sparsity: number;
   readonly soup: number;
   readonly candidates: readonly number[];
+  /** Halfway between the first two copies; below theirs where a barrier separates them, and averaging fails. */
+  readonly halfway?: number;
   readonly chosen: readonly number[];
 }
 
@@ -88,6 +92,7 @@ export const command = define(
           10,
         )
         .option('--epochs <n>', 'of each retraining', integer(1), 2)
+        .option('--finetune-lr <rate>', 'constant rate of --schedule FT (default: a hundredth of --lr)', positive)
         .option('--recalibrate <share>', 'share of the training data that batch norms are measured on', positive, 0.2)
         .option('--validation <share>', 'share of the training data that --soup greedy chooses by', share, 0.1)
         .option('--pattern <name>', 'element, 2:4, block:4x1, filter, …', pattern)
@@ -149,13 +154,20 @@ async function run(options: Options): Promise<void> {
       label: `phase ${phase} of ${options.phases}, copy ${copy + 1}`,
     });
   };
+  const recalibration = {
+    data: rest,
+    transforms,
+    fraction: options.recalibrate,
+    batchSize: options.batch,
+  };
   const soups = sparseModelSoups({
     ...options,
     granularity: options.pattern ?? 'element',
     model,
     inputs: [input],
     learningRate: options.lr,
-    recalibration: { data: rest, transforms, fraction: options.recalibrate, batchSize: options.batch },
+    ...(options.finetuneLr !== undefined && { lastLearningRate: options.finetuneLr }),
+    recalibration,
     ...(held && { validate: () => accuracy(new DataLoader(held, { batchSize: options.batch, transforms })) }),
     train: retrain,
     from,
@@ -166,21 +178,29 @@ async function run(options: Options): Promise<void> {
       restore(model, weights);
       each.push(await accuracy());
     }
+    let halfway: number | undefined;
+    if (candidates.length > 1) {
+      restore(model, interpolate(candidates[0].weights, candidates[1].weights));
+      await recalibrate(model, { recalibration, seed: options.seed });
+      halfway = await accuracy();
+    }
     restore(model, soup.weights);
-    await keep({ phase, sparsity, soup: await accuracy(), candidates: each, chosen }, reached);
+    const row = { phase, sparsity, soup: await accuracy(), candidates: each, chosen };
+    await keep(halfway === undefined ? row : { ...row, halfway }, reached);
   }
   progress.stop();
   const files = out === undefined ? [] : rows.map(r => join(folderOf(out, r.phase), 'model.onnx'));
   output.result({ phases: rows, files }, () =>
     [
-      'phase  sparsity  soup      copies (test accuracy)',
-      ...rows.map(r =>
-        [
-          String(r.phase).padStart(5),
-          percent(r.sparsity, 1).padStart(9),
-          percent(r.soup, 2).padStart(9),
+      table(
+        ['phase', 'sparsity', 'soup', 'halfway', 'copies (test accuracy)'],
+        rows.map(r => [
+          String(r.phase),
+          percent(r.sparsity, 1),
+          percent(r.soup, 2),
+          r.halfway === undefined ? '–' : percent(r.halfway, 2),
           r.candidates.map((a, i) => `${percent(a, 2)}${r.chosen.includes(i) ? '' : ' (left out)'}`).join(', '),
-        ].join(' '),
+        ]),
       ),
       ...(files.length > 0 ? [`written: ${files.at(-1)}`] : []),
     ].join('\n'),

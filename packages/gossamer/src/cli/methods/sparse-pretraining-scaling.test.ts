@@ -39,6 +39,14 @@ describe('gossamer run sparse-pretraining-scaling', () => {
     expect(options).toHaveLength(5);
     for (const o of options) expect((6 * o.averageSize * o.tokens) / 1e14).toBeCloseTo(1, 9);
 
+    const tokens = ['--of', 'tokens', '--sparsity', '0.8'];
+    const byTokens = ['plan', '--law', out, '--final-size', '1e6', '--compute', '1e14', ...tokens, '--json'];
+    expect(JSON.parse((await gossamer(...base, ...byTokens)).stdout).options[0].averageSize).toBeCloseTo(2.5e6, 0);
+    const final = join(folder, 'final.json');
+    await gossamer(...base, 'fit', runs, '-o', final, '--size', 'final', '--bootstrap', '10', '-q');
+    const refused = await gossamer(...base, 'plan', '--law', final, '--final-size', '1e6', '--compute', '1e14');
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('its N is the final count')]);
+
     const told = await gossamer(...base, 'predict', '--law', out, '--size', '1e6', '--tokens', '4e6');
     expect(Number(told.stdout)).toBeCloseTo(predict(truth, 1e6, 4e6), 2);
     const text = await gossamer(

@@ -54,6 +54,7 @@ interface PlanFlags extends CommonOptions {
   readonly start: number;
   readonly end: number;
   readonly exponent: number;
+  readonly of: 'compute' | 'tokens';
 }
 
 const plan = define(`run ${slug} plan`, '--law law.json --final-size 1e8 --compute 1e19', c =>
@@ -66,8 +67,11 @@ const plan = define(`run ${slug} plan`, '--law law.json --final-size 1e8 --compu
     .requiredOption('--final-size <n>', 'parameters that are left at the end, such as 1e8', positive)
     .requiredOption('--compute <C>', 'floating-point operations of the training, such as 1e19', positive)
     .option('--sparsity <shares>', 'final sparsities to look at (default: 0,0.2,0.4,0.6,0.8)', list)
-    .option('--start <share>', 'of the compute, where pruning begins', nonNegative, 0.25)
-    .option('--end <share>', 'of the compute, where pruning ends', positive, 0.75)
+    .option('--start <share>', 'of the training, where pruning begins', nonNegative, 0.25)
+    .option('--end <share>', 'of the training, where pruning ends', positive, 0.75)
+    .addOption(
+      new Option('--of <what>', 'what start and end are shares of').choices(['compute', 'tokens']).default('compute'),
+    )
     .option('--exponent <p>', 'of the curve', positive, 3)
     .action(runPlan),
 );
@@ -83,7 +87,11 @@ const prediction = define(`run ${slug} predict`, '--law law.json --size 1e8 --to
     .name('predict')
     .description('the loss of one model')
     .requiredOption('--law <law.json>', 'written by fit')
-    .requiredOption('--size <n>', 'parameters, of a sparse run their average over the tokens', positive)
+    .requiredOption(
+      '--size <n>',
+      'parameters, of a sparse run their average over the tokens (or what fit took for N)',
+      positive,
+    )
     .requiredOption('--tokens <D>', 'of the training', positive)
     .action(runPredict),
 );
@@ -149,11 +157,16 @@ async function runFit(path: string, options: FitFlags): Promise<void> {
 }
 
 async function runPlan(options: PlanFlags): Promise<void> {
-  const { law: path, finalSize, compute, start, end, exponent, sparsity } = options;
-  const law = await readLaw(path);
+  const { law: path, finalSize, compute, start, end, exponent, of, sparsity } = options;
+  const { law, size } = await readLaw(path);
+  check(
+    size === 'average',
+    () => `${path}: its N is the ${size} count; a plan predicts by the average one: fit again with --size average`,
+  );
   const sparsities = sparsity?.map(Number);
-  const rows = planPretraining(law, { finalSize, compute, start, end, exponent, ...(sparsities && { sparsities }) });
-  new Output(options).result({ law, finalSize, compute, start, end, exponent, options: rows }, () =>
+  const curve = { start, end, exponent, of };
+  const rows = planPretraining(law, { finalSize, compute, ...curve, ...(sparsities && { sparsities }) });
+  new Output(options).result({ law, finalSize, compute, ...curve, options: rows }, () =>
     [
       formatLaw(law),
       `${quantity(compute)} operations, ${quantity(finalSize)} parameters at the end, ${quantity(2 * finalSize)} operations a token at inference`,
@@ -176,7 +189,7 @@ async function runPlan(options: PlanFlags): Promise<void> {
 }
 
 async function runPredict(options: PredictFlags): Promise<void> {
-  const law = await readLaw(options.law);
+  const { law } = await readLaw(options.law);
   const { size, tokens } = options;
   const loss = predict(law, size, tokens);
   new Output(options).result({ law, size, tokens, loss, compute: 6 * size * tokens }, () => loss.toFixed(4));
@@ -206,12 +219,13 @@ async function readRuns(path: string): Promise<Run[]> {
   });
 }
 
-async function readLaw(path: string): Promise<Law> {
-  const law = parsed(await readFile(path, 'utf8'), path).law as Law | undefined;
+async function readLaw(path: string): Promise<{ readonly law: Law; readonly size: SizeKind }> {
+  const file = parsed(await readFile(path, 'utf8'), path);
+  const law = file.law as Law | undefined;
   const keys = ['E', 'A', 'alpha', 'B', 'beta'] as const;
   check(
     law && keys.every(key => typeof law[key] === 'number' && law[key] >= 0),
     () => `${path}: has no law with ${keys.join(', ')}; write one with \`gossamer run ${slug} fit … -o law.json\``,
   );
-  return law;
+  return { law, size: (file.size as SizeKind | undefined) ?? 'average' };
 }

@@ -60,7 +60,8 @@ describe('NMGradientFlow', () => {
       ['ste', new STE({ granularity: '2:4', exclude })],
       ['sr-ste', new SRSTE({ granularity: '2:4', exclude, lambda: 0.1 })],
     ] as const) {
-      const a = await watch(new NMGradientFlow({ recipe, granularity: '2:4', lambda: 0.1 }), { steps: 10 });
+      const own = recipe === 'sr-ste' ? { lambda: 0.1 } : {};
+      const a = await watch(new NMGradientFlow({ recipe, granularity: '2:4', ...own }), { steps: 10 });
       const b = await watch(other, { steps: 10 });
       expect(a.weights).toEqual(b.weights);
     }
@@ -174,6 +175,9 @@ describe('NMGradientFlow', () => {
     refused({ granularity: '1:4', coefficient: 0 }, 'coefficient 0');
     refused({ granularity: '1:4', lambda: -1 }, 'lambda -1');
     refused({ granularity: '1:4', blocks: [4, 2] }, 'blocks 4, 2; expected falling whole numbers that end with 1');
+    refused({ granularity: '1:4', lambda: 0.1 }, 'lambda belongs to sr-ste; mdgf-exponential has none');
+    refused({ granularity: '1:4', recipe: 'sdgf-stepwise', coefficient: 0.1 }, 'coefficient belongs to mdgf-linear');
+    refused({ granularity: '1:4', recipe: 'sdgf-stepwise', blocks: [2, 1] }, 'blocks belongs to sdgf-geometric');
     const late = (options: ConstructorParameters<typeof NMGradientFlow>[0], steps = 40) =>
       expect(watch(new NMGradientFlow(options), { steps })).rejects;
     await late({ granularity: '1:5' }).toThrow('are not a multiple of 5');

@@ -78,6 +78,13 @@ interface Planned extends LayerPart {
   readonly frames: readonly Frame[];
 }
 
+/** Options that only some recipes have. */
+const owners: Readonly<Record<'coefficient' | 'blocks' | 'lambda', readonly Recipe[]>> = {
+  coefficient: ['mdgf-linear', 'mdgf-exponential'],
+  blocks: ['sdgf-geometric'],
+  lambda: ['sr-ste'],
+};
+
 /** Recipes that are sparse from the first step. */
 const atOnce: readonly Recipe[] = ['sr-ste', 'ste'];
 
@@ -91,8 +98,8 @@ const atOnce: readonly Recipe[] = ['sr-ste', 'ste'];
  * D_t below 1e-3 counts as 0. After the training the stored weights are the masked ones. Weight decay of the optimiser
  * acts on pruned weights as well; with `sr-ste` it comes on top of λ_W.
  *
- * Throws a GossamerError for patterns that do not divide a row, N ≥ M, phases that fill the training, and stepwise
- * targets where M/N is no power of two.
+ * Throws a GossamerError for patterns that do not divide a row, N ≥ M, phases that fill the training, stepwise targets where
+ * M/N is no power of two, and options of another recipe.
  */
 export class NMGradientFlow extends RemaskedSparsifier {
   static readonly options: readonly string[] = [
@@ -232,6 +239,12 @@ function targetOf(options: NMGradientFlowOptions): Frame {
   check(blocks.at(-1) === 1 && blocks.every((k, i) => Number.isInteger(k) && (i === 0 || k < blocks[i - 1])), () =>
     say(`blocks ${blocks.join(', ')}; expected falling whole numbers that end with 1`),
   );
+  for (const [name, users] of Object.entries(owners)) {
+    const used = recipe ?? 'mdgf-exponential';
+    check(options[name as keyof typeof owners] === undefined || users.includes(used), () =>
+      say(`${name} belongs to ${users.join(', ')}; ${used} has none`),
+    );
+  }
   if (granularity !== undefined && granularity !== 'element' && (granularity as Granularity).kind !== 'element') {
     const frame = patternOf(granularity);
     check(sparsity === undefined || isOwn(frame.granularity as NM, sparsity), () =>

@@ -7,7 +7,7 @@ import { prune } from '../../sparsity/index.ts';
 import { magnitude } from '../../sparsity/score.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
 import { BiP, type BiPOptions, maskGradient } from './bip.ts';
-import { pretrained, search } from './testing.ts';
+import { pretrained, search, temporary } from './testing.ts';
 
 const column = (values: ArrayLike<number>) =>
   tensor({ dtype: 'float32', shape: [values.length], data: Float32Array.from(values) });
@@ -161,6 +161,33 @@ describe('BiP', () => {
     expect(Math.sqrt(random.reduce((v, x) => v + x * x, 0) / random.length)).toBeCloseTo(Math.sqrt(2 / 12), 1);
     expect(seen.at(-1)!.state.get('norm.weight')).toEqual(before.get('norm.weight'));
     expect(seen.at(-1)!.state.get('fc1.weight')).not.toEqual(before.get('fc1.weight'));
+  });
+
+  it('keeps an N:M pattern at every step', async () => {
+    const { seen } = await watched({ sparsity: 0.5, granularity: '2:4', scoreRate: 1 });
+    for (const { mask } of seen) {
+      for (const name of mask.names) {
+        const keep = mask.get(name);
+        // All widths are multiples of four.
+        for (let i = 0; i < keep.length; i += 4) expect(keep.slice(i, i + 4).reduce((a, b) => a + b)).toBe(2);
+      }
+    }
+    expect(seen.at(-1)!.mask.equals(seen[0].mask)).toBe(false);
+  });
+
+  it('goes on from its state, the batches of the mask steps included', async () => {
+    const { folder, remove } = await temporary();
+    try {
+      const options = { sparsity: 0.8, scoreRate: 1, scoreMomentum: 0.9 };
+      const whole = (await search(new BiP(options))).seen.at(-1)!;
+      await search(new BiP(options), { out: folder, stopAt: 24 });
+      const again = (await search(new BiP(options), { out: folder })).seen.at(-1)!;
+      expect(again.mask.equals(whole.mask)).toBe(true);
+      expect(again.scores).toEqual(whole.scores);
+      expect(again.state).toEqual(whole.state);
+    } finally {
+      await remove();
+    }
   });
 
   it('refuses untrained networks, empty layers, and options without sense', async () => {

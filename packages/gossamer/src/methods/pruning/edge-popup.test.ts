@@ -4,7 +4,7 @@ import { MLP } from '../../nn/container.ts';
 import { prune } from '../../sparsity/index.ts';
 import { magnitude } from '../../sparsity/score.ts';
 import { EdgePopup } from './edge-popup.ts';
-import { search } from './testing.ts';
+import { search, temporary } from './testing.ts';
 
 describe('EdgePopup', () => {
   it('keeps the weights of highest |s| in each layer, from scores uniform in ±1/√n_in', async () => {
@@ -38,6 +38,24 @@ describe('EdgePopup', () => {
     expect(Math.abs(signs[0])).toBeCloseTo(Math.sqrt(2 / (12 * 0.5)), 6);
     expect(seen.at(-1)!.state.get(seen[0].mask.names[0])).toEqual(seen[0].state.get(seen[0].mask.names[0]));
     expect(seen.at(-1)!.mask.equals(seen[0].mask)).toBe(false);
+  });
+
+  it('goes on from its state with the same signed constants', async () => {
+    const { folder, remove } = await temporary();
+    try {
+      const run = async (options: { out?: string; stopAt?: number }) => {
+        const model = new MLP([12, 16, 4], { random: new Random(5) });
+        const popup = new EdgePopup({ sparsity: 0.5, weights: 'signed-constant', scoreRate: 0.5 });
+        return (await search(popup, { ...options, model })).seen.at(-1)!;
+      };
+      const whole = await run({});
+      await run({ out: folder, stopAt: 24 });
+      const again = await run({ out: folder });
+      expect(again.mask.equals(whole.mask)).toBe(true);
+      expect(again.state).toEqual(whole.state);
+    } finally {
+      await remove();
+    }
   });
 
   it('refuses weights it does not know', () => {

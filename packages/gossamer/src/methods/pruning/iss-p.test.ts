@@ -83,6 +83,29 @@ describe('soft shrinkage', () => {
     }
   });
 
+  it('α = 0 has the trajectory of iterative hard thresholding', async () => {
+    /** After every step, the ⌊p·n⌋ weights of smallest magnitude are zero; the others and the moments stay. */
+    const hard: Sparsifier = {
+      name: 'hard',
+      mask: undefined,
+      prepare: async () => {},
+      update: async ({ step, layers: { layers, parameters } }) => {
+        if (step === 0) return;
+        for (const { name } of layers) {
+          const w = (await parameters.get(name)!.data()).slice();
+          const order = [...w.keys()].sort((a, b) => Math.abs(w[a]) - Math.abs(w[b]) || b - a);
+          for (const i of order.slice(0, Math.floor(0.8 * w.length))) w[i] = 0;
+          parameters.get(name)!.set(w);
+        }
+      },
+      state: () => ({ arrays: {}, json: null }),
+      restore: () => {},
+    };
+    const plain = (values: ReadonlyMap<string, Float32Array>) => [...values].map(([n, w]) => [n, w.map(v => v + 0)]);
+    const found = await train([new SoftShrinkage({ sparsity: 0.8, alpha: 0, until: 1 })]);
+    expect(plain(found)).toEqual(plain(await train([hard])));
+  });
+
   it('α = 0 is iterative hard thresholding: the unimportant are zero after every step', async () => {
     const pruner = new Watched({ sparsity: 0.8, alpha: 0 });
     await train([pruner]);
@@ -129,6 +152,17 @@ describe('soft shrinkage', () => {
     // 480 weights: 1 % are 5, for 24 outputs; 96 weights: one is left of them, for 4 outputs.
     expect(pruner.relaxed).toEqual(['layers.0.weight', 'layers.1.weight']);
     expect(pruner.mask!.names.map(n => pruner.mask!.kept(n))).toEqual([24, 4]);
+  });
+
+  it('with whole filters, a growing penalty silences them together (as ASSL does, by the filter)', async () => {
+    const pruner = new SoftShrinkage({ sparsity: 0.5, granularity: 'filter', form: 'fixed', increase: 0.1, every: 1 });
+    const w = (await train([pruner])).get('layers.0.weight')!;
+    const alive = Array.from({ length: 24 }, (_, o) => w.subarray(20 * o, 20 * (o + 1)).some(v => v !== 0));
+    expect(alive.filter(Boolean)).toHaveLength(12);
+    const keep = pruner.mask!.get('layers.0.weight');
+    keep.forEach((k, i) => {
+      expect(k).toBe(Number(alive[Math.floor(i / 20)]));
+    });
   });
 
   it('works with N:M and globally', async () => {

@@ -135,6 +135,16 @@ describe('GraNet', () => {
     }
   });
 
+  it('uniform, from a sparse start: the classifier keeps what the other layers cannot make up for', async () => {
+    for (const initial of [0.5, 0.82, 0.85, 0.88]) {
+      const granet = new GraNet({ ...common, sparsity: 0.9, initial, allocation: 'uniform' });
+      const { seen } = await watch(granet);
+      for (const s of seen) expect(s.mask.kept()).toBeLessThanOrEqual(Math.floor((1 - initial) * n + 1e-9));
+      expect(seen.at(-1)!.mask.kept()).toBe(Math.floor(0.1 * n + 1e-9));
+      expect(seen.at(-1)!.mask.kept('layers.2.weight')).toBeGreaterThanOrEqual(12);
+    }
+  });
+
   it('regrows by random numbers and by the momentum of dense gradients, too, with the same counts', async () => {
     const gradient = await watch(new GraNet({ ...common, sparsity: 0.9, initial: 0.5 }));
     for (const grow of ['random', 'momentum'] as const) {

@@ -179,6 +179,9 @@ export class GraNet extends DynamicSparseTraining {
     const { granularity, norm, allocation = 'global' } = this.#o;
     const classifier = mask.names.at(-1)!;
     const relieved = allocation === 'uniform' && sparsity >= 0.8 && mask.names.length > 1;
+    // Where the other layers have too few live weights to make up for it, the classifier keeps more than a fifth.
+    const others = mask.kept() - mask.kept(classifier);
+    const missing = Math.ceil((1 - sparsity) * mask.size() - others) / mask.size(classifier);
     return {
       sparsity,
       allocation,
@@ -186,7 +189,7 @@ export class GraNet extends DynamicSparseTraining {
       within: mask,
       ...(granularity !== undefined && { granularity }),
       ...(norm && { norm }),
-      ...(relieved && { fixed: { [classifier]: Math.max(0.8, mask.sparsity(classifier)) } }),
+      ...(relieved && { fixed: { [classifier]: Math.max(1 - Math.max(0.2, missing), mask.sparsity(classifier)) } }),
     };
   }
 

@@ -23,17 +23,17 @@ const data = new ArrayDataset({
 /** A training of 60 steps, and what was trained in it. */
 async function study() {
   const model = new MLP([12, 24, 4], { random: new Random(1) });
-  const ranges: { from: number; to: number; masks: (Mask | undefined)[] }[] = [];
+  const ranges: { from: number; to: number; further: boolean; masks: (Mask | undefined)[] }[] = [];
   const made: PlasticityStudy = {
     model,
     input: { dtype: 'float32', shape: [1, 12] },
     task: classification(),
     batches: [await data.take(64).all()],
     steps: 60,
-    train: async ({ from, to }, sparsifiers: readonly Sparsifier[]) => {
+    train: async ({ from, to, further = false }, sparsifiers: readonly Sparsifier[]) => {
       const rate = (step: number) => (from + step < 30 ? 1 : 0.1);
       await fit(model, { train: data, steps: to - from, batchSize: 32, seed: from, schedule: () => rate, sparsifiers });
-      ranges.push({ from, to, masks: sparsifiers.map(s => s.mask) });
+      ranges.push({ from, to, further, masks: sparsifiers.map(s => s.mask) });
     },
     evaluate: () => accuracyOf(model, data),
   };
@@ -54,6 +54,7 @@ describe('pruning plasticity', () => {
       [40, 50],
       [40, 50],
     ]);
+    expect(ranges.map(r => r.further)).toEqual([false, true, true, true, false, true, true, true]);
     expect(points.map(p => [p.step, p.sparsity])).toEqual([
       [20, 0.5],
       [20, 0.9],

@@ -11,6 +11,14 @@ import type { Sparsifier } from '../../sparsity/sparsifier.ts';
 import { restore, type Snapshot, snapshot } from '../../train/snapshot.ts';
 import type { Task } from '../../train/task.ts';
 
+/** Steps of a training. */
+export interface TrainingPart {
+  readonly from: number;
+  readonly to: number;
+  /** Whether these are the steps after pruning, of pruned networks and of their controls, which may keep one rate. */
+  readonly further?: boolean;
+}
+
 /** A training that can be entered at any step: the network and what is done to it. */
 export interface PlasticityStudy {
   readonly model: Module;
@@ -22,10 +30,11 @@ export interface PlasticityStudy {
   /** Steps of the whole training: nothing goes on longer. */
   readonly steps: number;
   /**
-   * Trains `model` from step `from` to step `to` of the schedule of learning rates, which need not begin at 0; with a new
-   * optimiser state every time, so that pruned networks and their unpruned controls start alike.
+   * Trains `model` from step `from` to step `to` of the schedule of learning rates, which need not begin at 0, or goes on
+   * at the rate of step `from` where the part is `further`; with a new optimiser state every time, so that pruned networks
+   * and their unpruned controls start alike.
    */
-  train(range: { readonly from: number; readonly to: number }, sparsifiers: readonly Sparsifier[]): Promise<void>;
+  train(part: TrainingPart, sparsifiers: readonly Sparsifier[]): Promise<void>;
   /** Accuracy of `model` as it is, in percent. */
   evaluate(): Promise<number>;
 }
@@ -63,7 +72,7 @@ export async function recovery(study: PlasticityStudy, state: Snapshot, cell: Pl
   check(regenerate >= 0 && regenerate <= 1, () => `plasticity: regenerate ${regenerate} is outside 0…1`);
   restore(model, state);
   const before = await study.evaluate();
-  const range = { from: step, to: step + delta };
+  const range = { from: step, to: step + delta, further: true };
   if (sparsity === 0) {
     await study.train(range, []);
     return { before, pruned: before, after: await study.evaluate() };

@@ -48,8 +48,8 @@ export const runOf = (
 ): Run => ({
   tokens: steps * tokensPerStep,
   loss,
-  // A change after the last step counts for no token.
-  active: log.filter(e => e.step < steps).map(e => [e.step * tokensPerStep, e.active] as const),
+  // A change after the last step counts for no token, but it is the final size.
+  active: log.filter(e => e.step <= steps).map(e => [e.step * tokensPerStep, e.active] as const),
 });
 
 /** Σ f(n)·tokens over the pieces of constant size. */

@@ -70,6 +70,8 @@ describe('fitLaw', () => {
     expect(() => fitLaw([...dense, { tokens: 0, loss: 2, active: [[0, 10]] }])).toThrow('tokens 0');
     const falling = [[0, 10] as const, [0, 5] as const];
     expect(() => fitLaw([...dense, { tokens: 9, loss: 2, active: falling }])).toThrow('expected rising tokens');
+    expect(() => fitLaw(dense, { delta: 0 })).toThrow('delta 0; expected more than 0');
+    expect(() => fitLaw(dense, { fixed: { beta: -0.3 } })).toThrow('beta is given as -0.3; expected more than 0');
   });
 });
 
@@ -123,6 +125,15 @@ describe('sizes of runs', () => {
       [24, 50],
     ]);
     expect(runSize(uneven)).toBe(87.5);
+    // Pruning that ends with the training costs nothing less, and is what is left.
+    const late = runOf(
+      [
+        { step: 0, active: 100 },
+        { step: 4, active: 50 },
+      ],
+      { steps: 4, tokensPerStep: 8, loss: 1 },
+    );
+    expect([runSize(late), runSize(late, 'final'), trainingCompute(late)]).toEqual([100, 50, 6 * 100 * 32]);
     // The same steps, the last one three times as long.
     expect(runSize({ ...uneven, tokens: 48 })).toBe(75);
   });
@@ -141,6 +152,8 @@ describe('compareSizes', () => {
     expect(average.held).toBeLessThan(initial.held / 10);
     expect(average.held).toBeLessThan(final.held / 10);
     expect(relativeError(average.law, held)).toBe(average.held);
+    expect(() => compareSizes(all, [])).toThrow('no runs are held out');
+    expect(() => compareSizes(all, [{ tokens: 1e5, loss: 2, active: [] }])).toThrow('held-out run 1: has no active');
   });
 });
 

@@ -42,6 +42,11 @@ export function fitLaw(runs: readonly Run[], options: FitOptions = {}): Fit {
   runs.forEach((run, i) => {
     checkedRun(run, `run ${run.name ?? i + 1}`);
   });
+  const { delta = 1e-3, fixed = {} } = options;
+  check(delta > 0, () => `scaling law: delta ${delta}; expected more than 0`);
+  for (const [name, exponent = 1] of Object.entries(fixed)) {
+    check(exponent > 0, () => `scaling law: ${name} is given as ${exponent}; expected more than 0`);
+  }
   const problem = problemOf(runs, options);
   return best(problem, problem.starts(20));
 }
@@ -93,6 +98,10 @@ export function compareSizes(
   kinds: readonly SizeKind[] = ['initial', 'final', 'average'],
   options: Omit<FitOptions, 'size'> = {},
 ): { readonly size: SizeKind; readonly law: Law; readonly fitted: number; readonly held: number }[] {
+  check(held.length > 0, 'scaling law: no runs are held out; a comparison needs some that no law has seen');
+  held.forEach((run, i) => {
+    checkedRun(run, `held-out run ${run.name ?? i + 1}`);
+  });
   return kinds.map(size => {
     const { law } = fitLaw(runs, { ...options, size });
     return { size, law, fitted: relativeError(law, runs, size), held: relativeError(law, held, size) };

@@ -18,7 +18,10 @@ export const method: MethodInfo = {
 
 export interface SETOptions extends Partial<Omit<DynamicOptions, 'sparsity' | 'score' | 'grow' | 'regrowDropped'>> {
   readonly sparsity: number;
-  /** Standard deviation of new weights; default that of the layer's live weights. 0 starts them at zero. */
+  /**
+   * Standard deviation of new weights; default that of the layer's initial weights, as in the paper's code. 0 starts them
+   * at zero, as where others compare with SET: with a rate that decays, random weights that come late stay noise.
+   */
   readonly spread?: number;
 }
 
@@ -34,7 +37,8 @@ export class SET extends DynamicSparseTraining {
     'spread',
   ];
   readonly name = method.slug;
-  readonly #spread: number | undefined;
+  readonly #given: number | undefined;
+  #spreads: ReadonlyMap<string, number> = new Map();
 
   constructor({ spread, ...options }: SETOptions) {
     super({
@@ -47,7 +51,14 @@ export class SET extends DynamicSparseTraining {
       grow: 'random',
       regrowDropped: false,
     });
-    this.#spread = spread;
+    this.#given = spread;
+  }
+
+  override async prepare(training: Training): Promise<void> {
+    await super.prepare(training);
+    // The initial weights: a resumed training, too, comes by here before it loads its own.
+    const layers = await this.maskedLayers(training);
+    this.#spreads = new Map(layers.map(l => [l.name, this.#given ?? deviation(l.values)]));
   }
 
   protected override worth({ values }: Layer, keep: Uint8Array): Float32Array {
@@ -58,8 +69,7 @@ export class SET extends DynamicSparseTraining {
     for (const [name, { keep: fresh }] of born.entries()) {
       const parameter = layers.parameters.get(name)!;
       const values = (await parameter.data()).slice();
-      const keep = this.mask!.get(name);
-      const spread = this.#spread ?? deviation(values, keep, fresh);
+      const spread = this.#spreads.get(name)!;
       const drawn = random.fork('values').fork(step).fork(name).normal(values.length, 0, spread);
       for (let i = 0; i < values.length; i++) if (fresh[i] === 1) values[i] = drawn[i];
       parameter.set(values);
@@ -83,13 +93,6 @@ export function rankBySign(values: Float32Array, keep: Uint8Array): Float32Array
   return ranks;
 }
 
-/** Root mean square of the live weights that were there before. */
-function deviation(values: Float32Array, keep: Uint8Array, fresh: Uint8Array): number {
-  let [sum, count] = [0, 0];
-  for (let i = 0; i < values.length; i++) {
-    if (keep[i] !== 1 || fresh[i] === 1) continue;
-    sum += values[i] * values[i];
-    count++;
-  }
-  return count === 0 ? 0 : Math.sqrt(sum / count);
-}
+/** Root mean square. */
+const deviation = (values: Float32Array): number =>
+  Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / values.length);

@@ -76,8 +76,15 @@ describe('the pruned network', () => {
         p.set((await p.data()).map((v, i) => (goes[i] === 1 ? 0 : v)));
       }
       expectClose(await output(small), await output(model));
-      for (const { group } of scene.electorate.groups) {
-        expect(group.channels.every(id => removed.includes(id))).toBe(false);
+      for (const { group, voters } of scene.electorate.groups) {
+        const left = group.channels.filter(id => !removed.includes(id));
+        expect(left.length).toBeGreaterThan(0);
+        // What adds into one stream has the same channels left, and no others.
+        for (const { gamma, channels } of voters) {
+          expect([...channels].filter(id => left.includes(id))).toEqual(left);
+          const all = [...channels].filter(id => !removed.includes(id));
+          expect(small.stateDict().get(gamma.name)!.size).toBe(all.length);
+        }
       }
     });
   }
@@ -257,5 +264,10 @@ describe('inside of one training', () => {
     expect(() => new MaskSparsity({ sparsity: 0.5, start: 1 })).toThrow('start 1');
     expect(() => new MaskSparsity({ sparsity: 0.5, lambda: -1 })).toThrow('λ -1');
     expect(() => new MaskSparsity({ sparsity: 0.5, source: 'global-l1' as 'fpgm' })).toThrow('source global-l1');
+    expect(() => new MaskSparsity({ sparsity: 0.5, penalty: 'huber' as 'l1' })).toThrow('kind huber');
+  });
+
+  it('refuses ways of treating residual streams that it does not have', async () => {
+    await expect(sceneOf(residual(), inputs, { residual: 'outer' as 'inner' })).rejects.toThrow('residual outer');
   });
 });

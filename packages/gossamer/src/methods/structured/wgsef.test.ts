@@ -9,7 +9,8 @@ import { ConvNet, SmallLeNet } from '../../experiments/small-models.ts';
 import { CifarResNet } from '../../models/resnet-cifar.ts';
 import type { Module } from '../../nn/module.ts';
 import { SGD } from '../../optim/index.ts';
-import { deadChannels, partitionMask } from '../../sparsity/partition.ts';
+import { deadChannels, partitionMask, partitionSets } from '../../sparsity/partition.ts';
+import { envelope, GroupProximal } from '../../sparsity/proximal.ts';
 import { shrink } from '../../sparsity/shrink.ts';
 import { snapshot } from '../../train/snapshot.ts';
 import { classification } from '../../train/task.ts';
@@ -109,6 +110,31 @@ describe('WGSEF', () => {
     ] as const) {
       const wgsef = await train(lenet(), new WGSEF({ k: 8, lambda: 0.3, ...options }), { steps: 10 });
       expect(wgsef.live).toBe(8);
+    }
+  });
+
+  it('drives whole residual blocks to zero, with groups of one’s own', async () => {
+    const model = new CifarResNet({ depth: 20, width: 2, channels: 1, random: new Random(1) });
+    const blocks = Array.from({ length: 9 }, (_, b) => `layer${1 + Math.floor(b / 3)}.${b % 3}.`);
+    const inBlock = (prefix: string) =>
+      [...model.namedParameters()].flatMap(([name, parameter]) =>
+        name.startsWith(prefix) && parameter.trainable ? [{ parameter, elements: Array(parameter.size).keys() }] : [],
+      );
+    const k = 4;
+    const sparsifier = new GroupProximal({
+      lambda: 1,
+      groups: async () => partitionSets(blocks.map(inBlock)),
+      operator: () => envelope({ k }),
+      k,
+    });
+    await new Trainer({ ...training(model, new WGSEF({ k: 1 })), steps: 10, sparsifiers: [sparsifier] }).run();
+    expect(sparsifier.outcome).toMatchObject({ groups: 9, k });
+    expect(sparsifier.live).toBe(k);
+    for (const [b, prefix] of blocks.entries()) {
+      for (const { parameter } of inBlock(prefix)) {
+        const isZero = (await parameter.data()).every(v => v === 0);
+        if (sparsifier.alive[b] === 0) expect(isZero, parameter.name).toBe(true);
+      }
     }
   });
 
