@@ -82,7 +82,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
 type Scale = Readonly<Record<'train' | 'test' | 'epochs' | 'batchSize' | 'grey' | 'colour', number>>;
 const scales: Record<Mode, Scale> = {
   smoke: { train: 400, test: 100, epochs: 3, batchSize: 10, grey: 14, colour: 16 },
-  standard: { train: 3000, test: 4000, epochs: 6, batchSize: 50, grey: 14, colour: 16 },
+  standard: { train: 2000, test: 4000, epochs: 6, batchSize: 50, grey: 14, colour: 16 },
   full: { train: 20_000, test: 10_000, epochs: 24, batchSize: 50, grey: 28, colour: 32 },
 };
 

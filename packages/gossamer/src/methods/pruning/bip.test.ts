@@ -55,7 +55,8 @@ describe('dℓ/dm (eq. 8)', () => {
 describe('BiP', () => {
   it('takes a mask step after every weight step, at the new weights, along dℓ/dm through |m̃|', async () => {
     for (const inverseGamma of [0, 1]) {
-      const { seen, upper } = await watched({ sparsity: 0.7, inverseGamma, scoreRate: 0.5 });
+      const plain = { scoreMomentum: 0, scoreDecay: 0 };
+      const { seen, upper } = await watched({ sparsity: 0.7, inverseGamma, scoreRate: 0.5, ...plain });
       expect(upper.map(u => u.step)).toEqual(Array.from({ length: 36 }, (_, i) => i + 1));
       expect(seen.slice(36).every(s => s.mask.equals(seen[36].mask))).toBe(true);
       for (const { step, gradients } of upper) {

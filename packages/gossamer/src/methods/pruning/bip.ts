@@ -59,7 +59,8 @@ export const maskGradient = (theta: Tensor, mask: Tensor, g: Tensor, inverseGamm
  * θ-step: the training's own step under the mask (SGD with weight decay; masked weights keep their values);
  * m-step: on another mini-batch, at the new θ, m̃ ← m̃ − β·dℓ/dm through |m̃|, and m = 1 at the k highest |m̃|.
  *
- * Defaults: m̃ = θ at first, β = 0.1 falling along a cosine, no momentum; the mask stays for the last tenth of the
+ * Defaults: m̃ = θ at first, β = 0.1 falling along a cosine, momentum 0.9 and decay 5e-4 as in the released code (without
+ * momentum the mask hardly leaves that of magnitude in a short training); the mask stays for the last tenth of the
  * training (`until` 0.9), so that weights and batch statistics settle under it. No layer is ever left without a unit.
  */
 export class BiP extends LearnedMask {
@@ -79,7 +80,7 @@ export class BiP extends LearnedMask {
     const structured = unit.kind === 'filter' || unit.kind === 'channel';
     super(
       {
-        scoreMomentum: 0,
+        scoreDecay: 5e-4,
         until: 0.9,
         ...(structured && { exclude: ['first', 'last'] }),
         // A pattern keeps its share everywhere.
