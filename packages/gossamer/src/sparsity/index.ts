@@ -101,9 +101,10 @@ export { type LayerRow, type ReportRow, reportTable, type SparsityReport, sparsi
 export { type MaskRule, type MaskUpdate, RuledSparsifier } from './rules.ts';
 export { type ScaleMask, ScalePenalty, type ScalePenaltyKind, type ScalePenaltyOptions } from './scale-penalty.ts';
 export { anneal, type Law, type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from './schedule.ts';
-export { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from './scheduled.ts';
+export { ScheduledPruning, type ScheduledPruningOptions } from './scheduled.ts';
 export * from './score.ts';
 export * from './score-data.ts';
+export { type Scorer, scorers } from './scorers.ts';
 export { keepHighest, pick, type Scored } from './select.ts';
 export { type ShrinkDecision, type ShrinkOptions, type Shrunk, type ShrunkModule, shrink } from './shrink.ts';
 export { OnnxNetwork, type ShrunkOnnx } from './shrink-onnx.ts';

@@ -8,9 +8,6 @@ import { type ScheduleOptions, type SparsitySchedule, sparsitySchedule } from '.
 import { type Scorer, scorers } from './scorers.ts';
 import type { Training } from './sparsifier.ts';
 
-export type { MaskUpdate } from './rules.ts';
-export { type Scorer, scorers } from './scorers.ts';
-
 export interface ScheduledPruningOptions
   extends MaskedOptions,
     Omit<ScheduleOptions, 'final' | 'trainingSteps'>,

@@ -19,7 +19,7 @@ import {
   type Mask,
 } from '../../sparsity/index.ts';
 import { modelLayers } from '../../sparsity/model.ts';
-import { scorers } from '../../sparsity/scheduled.ts';
+import { scorers } from '../../sparsity/scorers.ts';
 import type { Training } from '../../sparsity/sparsifier.ts';
 import { silent } from '../../train/progress.ts';
 import { classification } from '../../train/task.ts';

@@ -4,7 +4,8 @@
 import { check } from '@gossamer/tensor';
 import { outputBlock } from '../../sparsity/granularity.ts';
 import { type Layer, layoutOf, maskable } from '../../sparsity/layer.ts';
-import { ScheduledPruning, type ScheduledPruningOptions, type Scorer, scorers } from '../../sparsity/scheduled.ts';
+import { ScheduledPruning, type ScheduledPruningOptions } from '../../sparsity/scheduled.ts';
+import { type Scorer, scorers } from '../../sparsity/scorers.ts';
 import type { MethodInfo } from '../method.ts';
 
 export const method: MethodInfo = {

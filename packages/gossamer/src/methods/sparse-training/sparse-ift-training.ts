@@ -34,6 +34,10 @@ export class IsoFlopTraining extends RigL {
 
   constructor(options: IsoFlopOptions) {
     const { densities, maskOptimizer = 'rigl', fraction = 0.3, interval = 100, until = 0.8 } = options;
+    check(
+      ['rigl', 'set', 'static'].includes(maskOptimizer),
+      () => `sparse-ift: maskOptimizer '${maskOptimizer}'; expected rigl, set or static`,
+    );
     super({
       sparsity: 0,
       allocation: 'uniform',

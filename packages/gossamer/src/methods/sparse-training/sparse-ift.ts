@@ -178,7 +178,7 @@ async function widen(dense: readonly Layer[], options: SparseIFTOptions, balance
     check(
       d.groups === 1 || layer.groups > d.groups,
       () =>
-        `sparse-ift: ${d.name} has ${d.groups} groups at any width; scale them with its channels, or exclude nothing`,
+        `sparse-ift: ${d.name} has ${d.groups} groups at any width; scale them with its channels in \`build\`, or take the family parallel, factorized or doped`,
     );
     return { dense: d, layer };
   });

@@ -121,6 +121,7 @@ export class WGSEF extends ProximalSparsifier {
 
   protected async groups(training: Training): Promise<Partition> {
     const { granularity = 'filter', exclude = [], weights = 'one', k } = this.#o;
+    check(['one', 'size', 'flops'].includes(weights), () => `wgsef: weights '${weights}'; expected one, size or flops`);
     const read = typeof granularity === 'string' ? parseGranularity(granularity) : granularity;
     const { layers, parameters } = training.layers;
     const chosen = { layers: maskable(layers, exclude).layers, parameters };
