@@ -40,22 +40,25 @@ async function train(name: string, ...flags: string[]) {
 const zeros = (data: Float32Array) => data.reduce((n, v) => n + Number(v === 0), 0);
 
 describe('gossamer train: score × schedule × pattern', () => {
-  it.each(['magnitude', 'wanda', 'synflow'])('score %s with 2:4 keeps two of every four inputs, in both files', async score => {
-    const { out, weights } = await train(
-      score,
-      '--score',
-      score,
-      '--sparsity-schedule',
-      'one-shot',
-      '--pattern',
-      '2:4',
-    );
-    for (const { data } of weights.values()) {
-      for (let i = 0; i < data.length; i += 4) expect(zeros(data.subarray(i, i + 4))).toBe(2);
-    }
-    const { graph } = await readOnnx(join(out, 'model.onnx'));
-    expect(graph.initializers.size).toBeGreaterThanOrEqual(weights.size);
-  });
+  it.each(['magnitude', 'wanda', 'synflow'])(
+    'score %s with 2:4 keeps two of every four inputs, in both files',
+    async score => {
+      const { out, weights } = await train(
+        score,
+        '--score',
+        score,
+        '--sparsity-schedule',
+        'one-shot',
+        '--pattern',
+        '2:4',
+      );
+      for (const { data } of weights.values()) {
+        for (let i = 0; i < data.length; i += 4) expect(zeros(data.subarray(i, i + 4))).toBe(2);
+      }
+      const { graph } = await readOnnx(join(out, 'model.onnx'));
+      expect(graph.initializers.size).toBeGreaterThanOrEqual(weights.size);
+    },
+  );
 
   it('prunes at the start with SNIP, by name, and counts exactly over all layers', async () => {
     const { weights } = await train('snip', '--sparsifier', 'snip', '--sparsity', '0.9');

@@ -47,12 +47,15 @@ const evaluation =
     return { value: metric.log ? Math.exp(meanOf(samples)) : meanOf(samples), samples };
   };
 
-/** A curve as plain numbers: `at 0.3` …, s*, the knee, their intervals, the slopes. */
+/**
+ * A curve as plain numbers: `at 0.3` …, s*, the slopes, the interval of s*, and that of the knee where the grid was
+ * refined around it. The knee itself is read off the curve.
+ */
 function measuresOf({ points, metric }: EssentialCurve, tolerance: number, seed: number): Measures {
   const values = Object.fromEntries(points.map(p => [`at ${+p.sparsity.toFixed(4)}`, p.value]));
   // A pattern alone has no curve.
   if (points.length < 3) return values;
-  const { sparsity, knee, slopes } = essential(points, metric, tolerance);
+  const { sparsity, slopes } = essential(points, metric, tolerance);
   const random = new Random(seed).fork('bootstrap');
   const sure = essentialConfidence(points, metric, { tolerance, random, samples: 300 });
   return {
@@ -60,11 +63,9 @@ function measuresOf({ points, metric }: EssentialCurve, tolerance: number, seed:
     star: sparsity,
     starLow: sure.sparsity[0],
     starHigh: sure.sparsity[1],
-    knee,
-    kneeLow: sure.knee[0],
-    kneeHigh: sure.knee[1],
     before: slopes[0],
     after: slopes[1],
+    ...(points.some(p => p.refined) && { kneeLow: sure.knee[0], kneeHigh: sure.knee[1] }),
   };
 }
 

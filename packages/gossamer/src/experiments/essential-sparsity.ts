@@ -1,8 +1,12 @@
+import { essential, type Metric } from '../methods/pruning/essential-sparsity.ts';
 import { impLadder } from '../methods/pruning/imp.ts';
 import { lineChart } from '../plot.ts';
 import {
+  accuracy,
   type ImageScale,
+  loss,
   type Objective,
+  perplexity,
   pretrainText,
   type Story,
   storyModel,
@@ -119,13 +123,19 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
   const ladder = impLadder({ rounds: scale.rounds, rate: 0.2 });
   // The rungs of IMP, and beyond.
   const grid = [...ladder, 0.8, 0.9];
+  const textGrid = smoke ? [0.3, 0.4] : tenths(8);
   const bench = await VisionBench.open(scale.image);
   const jobs = [
     ...(model ? storyJobs(model, seeds) : []),
     ...visionJobs(bench, grid, scale.rounds, seeds),
-    ...textJobs(scale, seeds, smoke),
+    ...textJobs(scale, textGrid, seeds),
   ];
-  const outcomes = await execute(jobs);
+  const done = await execute(jobs);
+  const outcomes = [
+    ...withKnees(done, story, perplexity, scale.story.grid),
+    ...withKnees(done, vision, accuracy, grid),
+    ...withKnees(done, text, loss, textGrid),
+  ];
   const [starA, starC] = [story, vision].map(part => mean(outcomes, omp, part, 'star'));
   const checks: Check[] = [
     claimPlateau(model !== undefined, outcomes),
@@ -182,6 +192,7 @@ async function run({ smoke, full, seeds, run: execute }: Context): Promise<Findi
       `B: own pre-training of a GPT on characters of ${scale.text.name} (${scale.text.layers} layers, ${scale.text.dim} wide, ${scale.text.steps} steps of 16 × ${scale.text.length} characters); pruned zero-shot; tolerance 1 % of the loss.`,
       `C: a ViT (${scale.image.depth} blocks, ${scale.image.dim} wide, 4×4 patches of ${scale.image.side}×${scale.image.side} pixels) pretrained on ${scale.image.pretrain} images with labels or by reconstructing blanked patches, for the same number of steps; pruned; then fine-tuned with the mask fixed on ${scale.image.finetune} other images with a new head; tolerance 1 % of the accuracy. Masks get no training, the surviving weights do.`,
       'Only the linear weights of the blocks are pruned: no embeddings, norms, biases, heads. s* is read without a gap from 0 on; the intervals are 95 % bootstraps over evaluation samples.',
+      `A and B have points 0.02 apart around the knee and behind s*. C is fine-tuned anew at every point and has the coarse grid alone (${grid.map(percent).join(', ')}): its s* is the last grid point within the tolerance, the true one lies between it and the next, and its knee is a grid point, too, without an interval of its own.`,
       ...reported(outcomes),
     ],
   };
@@ -229,8 +240,7 @@ function visionJobs(bench: VisionBench, grid: readonly number[], rounds: number,
   ]);
 }
 
-function textJobs({ text: scale }: Scale, seeds: readonly number[], smoke: boolean): Job[] {
-  const grid = smoke ? [0.3, 0.4] : tenths(8);
+function textJobs({ text: scale }: Scale, grid: readonly number[], seeds: readonly number[]): Job[] {
   const job = (share: number, weightDecay: number, seed: number): Job => ({
     arm: pretraining,
     condition: { part: text, data: share, decay: weightDecay, seed },
@@ -258,7 +268,7 @@ function essentialTable(outcomes: readonly Outcome[]): Table {
         format(at('star')!),
         `${at('starLow')!.mean.toFixed(2)} … ${at('starHigh')!.mean.toFixed(2)}`,
         format(at('knee')!),
-        `${at('kneeLow')!.mean.toFixed(2)} … ${at('kneeHigh')!.mean.toFixed(2)}`,
+        at('kneeLow') ? `${at('kneeLow')!.mean.toFixed(2)} … ${at('kneeHigh')!.mean.toFixed(2)}` : 'coarse grid',
         at('before')!.mean.toPrecision(3),
         at('after')!.mean.toPrecision(3),
       ];
@@ -279,16 +289,16 @@ function curveTable(
   grid: readonly number[],
   outcomes: readonly Outcome[],
 ): Table {
-  const near = (arm: string, s: number) => {
+  const cell = (arm: string, s: number) => {
     const values = valuesAt(outcomes, arm, part, s);
     return values.length > 0 ? format(statistics(values), 3) : '–';
   };
   const all = [...new Set([0, ...grid, 0.25, 0.5, 0.75])].sort((a, b) => a - b);
-  const columns = all.filter(s => arms.some(arm => near(arm, s) !== '–'));
+  const columns = all.filter(s => arms.some(arm => cell(arm, s) !== '–'));
   return {
     title,
     columns: columns.map(percent),
-    rows: arms.map(name => ({ name, cells: columns.map(s => near(name, s)) })),
+    rows: arms.map(name => ({ name, cells: columns.map(s => cell(name, s)) })),
   };
 }
 
@@ -298,13 +308,31 @@ const pointsOf = ({ measures }: Outcome) =>
     .map(([key, y]) => ({ x: Number(key.slice(3)), y }))
     .sort((a, b) => a.x - b.x);
 
-/** Values at a sparsity; those of masks are whole numbers of weights and of runs, so a little off. */
+/** Masks are whole numbers of weights and of runs, so that their sparsity is a little off. */
+const near = (a: number, b: number) => Math.abs(a - b) < 0.004;
+
+/** The outcomes of a part with the knees of their curves, which are not measured but read off. */
+function withKnees(outcomes: readonly Outcome[], part: string, metric: Metric, grid: readonly number[]): Outcome[] {
+  return outcomes
+    .filter(o => o.condition.part === part)
+    .map(outcome => {
+      const points = pointsOf(outcome).map(({ x, y }) => ({
+        sparsity: x,
+        value: y,
+        ...(![0, ...grid].some(s => near(s, x)) && { refined: true as const }),
+      }));
+      // Tickets have no curve, and patterns have a grid of their own.
+      if (!('star' in outcome.measures) || points.filter(p => !p.refined).length <= grid.length) return outcome;
+      return { ...outcome, measures: { ...outcome.measures, knee: essential(points, metric).knee } };
+    });
+}
+
 const valuesAt = (outcomes: readonly Outcome[], arm: string, part: string, sparsity: number): number[] =>
   outcomes
     .filter(o => o.arm === arm && o.condition.part === part)
     .flatMap(o =>
       pointsOf(o)
-        .filter(p => Math.abs(p.x - sparsity) < 0.004)
+        .filter(p => near(p.x, sparsity))
         .map(p => p.y),
     );
 

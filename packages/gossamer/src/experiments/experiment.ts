@@ -1,4 +1,7 @@
+import { type Statistics, statistics } from '../statistics.ts';
 import type { Progress } from '../train/progress.ts';
+
+export { type Statistics, statistics };
 
 /** Plain values that name one run: what is varied, and the seed. */
 export type Condition = Readonly<Record<string, string | number | boolean>>;
@@ -84,20 +87,6 @@ export type Verdict = 'reproduced' | 'partly' | 'not reproduced';
 export function verdictOf(checks: readonly Check[]): Verdict {
   const held = checks.filter(c => c.holds).length;
   return held === checks.length ? 'reproduced' : held === 0 ? 'not reproduced' : 'partly';
-}
-
-export interface Statistics {
-  readonly mean: number;
-  /** Sample standard deviation (n − 1); 0 for a single value. */
-  readonly std: number;
-  readonly n: number;
-}
-
-export function statistics(values: readonly number[]): Statistics {
-  const n = values.length;
-  const mean = values.reduce((a, b) => a + b, 0) / n;
-  const std = n > 1 ? Math.sqrt(values.reduce((a, v) => a + (v - mean) ** 2, 0) / (n - 1)) : 0;
-  return { mean, std, n };
 }
 
 /** Mean and deviation of one measure over the outcomes that match `arm` and all given parts of the condition. */

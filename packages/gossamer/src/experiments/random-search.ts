@@ -1,5 +1,6 @@
 import type { Trained } from '../methods/architecture-search/random-search.ts';
 import { lineChart } from '../plot.ts';
+import { formatInterval, pairedInterval, spearman } from '../statistics.ts';
 import { areaUnder, stepsTo } from '../train/curve.ts';
 import {
   type Check,
@@ -15,7 +16,6 @@ import {
   type Table,
 } from './experiment.ts';
 import { Bench, judged, type Problem, problemsOf, scales } from './random-search-bench.ts';
-import { formatInterval, pairedInterval, spearman } from './statistics.ts';
 
 export const experiment: Experiment = {
   slug: 'random-search',

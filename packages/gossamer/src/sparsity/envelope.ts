@@ -92,7 +92,7 @@ export function envelopeProx(norms: ArrayLike<number>, t: number, options: Envel
   return factors;
 }
 
-const clip = (u: number): number => (u <= 0 ? 0 : u >= 1 ? 1 : u);
+const clip = (u: number): number => Math.min(1, Math.max(0, u));
 
 /** √d_j·‖w_j‖. */
 const scaled = (norms: ArrayLike<number>, weights?: ArrayLike<number>): Float64Array =>

@@ -4,8 +4,8 @@
 
 import { check, compile, gradients, type Random, substitute, type Tensor } from '@gossamer/tensor';
 import type { Batch } from '../../data/dataset.ts';
-import { formatInterval, type Interval, pairedInterval } from '../../experiments/statistics.ts';
 import { inEvalMode } from '../../nn/export.ts';
+import { formatInterval, type Interval, pairedInterval } from '../../statistics.ts';
 import { areaUnder, type CurvePoint, stepsTo } from '../../train/curve.ts';
 import { type Progress, silent } from '../../train/progress.ts';
 import { type Task, toTensors } from '../../train/task.ts';

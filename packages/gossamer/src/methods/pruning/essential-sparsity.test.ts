@@ -106,6 +106,7 @@ describe('essentialCurve', () => {
     });
     expect(curve.points[0]).toEqual({ sparsity: 0, value: before });
     expect(curve.points.length).toBeGreaterThan(6);
+    expect(curve.points.filter(p => !p.refined).map(p => p.sparsity.toFixed(1))).toEqual(['0.0', '0.3', '0.6', '0.9']);
     expect(curve).toMatchObject({ protocol: 'zero-shot', zeros: 0 });
     expect(curve.prunable).toHaveLength(8);
     expect((await measured(model)).value).toBe(before);
@@ -159,6 +160,47 @@ describe('essential', () => {
     expect(found.knee).toBe(0.4);
     expect(essential(curve([0.9, 0.9, 0.9]), accuracy).sparsity).toBe(0.2);
     expect(essential(curve([0.9, 0.5, 0.1]), accuracy, 0.01).sparsity).toBe(0);
+  });
+
+  /** A curve of curvature `bends`, [from, to, −f″], read at `grid` and, marked, at `fine` sparsities. */
+  const bent = (bends: readonly [number, number, number][], grid: number[], fine: number[] = []): CurvePoint[] =>
+    [...grid.map(s => ({ s, refined: false })), ...fine.map(s => ({ s, refined: true }))]
+      .sort((a, b) => a.s - b.s)
+      .map(({ s, refined }) => {
+        const drop = bends.reduce((sum, [from, to, bend]) => {
+          const inside = Math.max(0, Math.min(s, to) - from);
+          return sum + bend * (inside ** 2 / 2 + inside * Math.max(0, s - to));
+        }, 0);
+        return { sparsity: s, value: 1 - drop, ...(refined && { refined }) };
+      });
+
+  it('finds the bend on an uneven grid, where wide gaps have the larger changes of slope', () => {
+    // Curvature 3 everywhere, and 25 more between 0.52 and 0.56.
+    const bends: [number, number, number][] = [
+      [0, 1, 3],
+      [0.52, 0.56, 25],
+    ];
+    const points = bent(bends, [0, 0.4, 0.5, 0.52, 0.54, 0.56, 0.6, 0.8]);
+    expect(essential(points, accuracy).knee).toBe(0.54);
+  });
+
+  it('refines the knee inside the gaps of the grid that it lies in, and is not drawn away by other points', () => {
+    const bends: [number, number, number][] = [
+      [0.44, 0.48, 50],
+      [0.5, 1, 12],
+    ];
+    const grid = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
+    const fine = [0.42, 0.44, 0.46, 0.48, 0.52, 0.54, 0.56, 0.58];
+    expect(essential(bent(bends, grid), accuracy).knee).toBe(0.5);
+    expect(essential(bent(bends, grid, fine), accuracy).knee).toBe(0.46);
+    // Points behind s*, elsewhere and noisy: their second differences are divided by little.
+    const noisy = [0.12, 0.14, 0.16, 0.18].map((sparsity, i) => ({
+      sparsity,
+      value: 1 + (i % 2 === 0 ? 0.02 : -0.02),
+      refined: true as const,
+    }));
+    const points = [...bent(bends, grid, fine), ...noisy].sort((a, b) => a.sparsity - b.sparsity);
+    expect(essential(points, accuracy).knee).toBe(0.46);
   });
 
   it('reads a perplexity by its logarithm, and less as better', () => {

@@ -3,7 +3,6 @@
 // Matter".
 
 import { check, type Random, type Spec } from '@gossamer/tensor';
-import { bootstrap, quantile } from '../../experiments/statistics.ts';
 import type { Module } from '../../nn/module.ts';
 import { blockLayers } from '../../sparsity/block-layers.ts';
 import {
@@ -19,6 +18,7 @@ import {
   StaticMask,
 } from '../../sparsity/index.ts';
 import type { Sparsifier } from '../../sparsity/sparsifier.ts';
+import { bootstrap, quantile } from '../../statistics.ts';
 import { type Progress, silent } from '../../train/progress.ts';
 import { restore, snapshot } from '../../train/snapshot.ts';
 import type { MethodInfo } from '../method.ts';
@@ -72,6 +72,8 @@ export interface Evaluation {
 
 export interface CurvePoint extends Evaluation {
   readonly sparsity: number;
+  /** Not of the grid, but put in around the knee or behind s*. */
+  readonly refined?: true;
 }
 
 /**
@@ -151,7 +153,8 @@ export async function essentialCurve(options: CurveOptions): Promise<EssentialCu
     const points: CurvePoint[] = [];
     for (const sparsity of grid) bar.update(points.push(await at(sparsity)));
     if (refine > 0 && !pattern && grid.length > 2) {
-      for (const sparsity of between(points, metric, refine, tolerance)) points.push(await at(sparsity));
+      for (const sparsity of between(points, metric, refine, tolerance))
+        points.push({ ...(await at(sparsity)), refined: true });
       points.sort((a, b) => a.sparsity - b.sparsity);
     }
     const size = found.layers.reduce((n, l) => n + l.values.length, 0);
@@ -181,6 +184,7 @@ function checkMetric({ name, better }: Metric): void {
 
 /** Sparsities between the neighbours of the knee, and between s* and the next point. */
 function between(points: readonly CurvePoint[], metric: Metric, step: number, tolerance?: number): number[] {
+  // These are points of the grid alone, so that their neighbours are the grid's.
   const knee = kneeAt(points, metric);
   const star = points.findIndex(p => p.sparsity === essential(points, metric, tolerance).sparsity);
   const gaps = [...new Set([knee - 1, knee, star])].filter(i => i + 1 < points.length);
@@ -195,20 +199,36 @@ function between(points: readonly CurvePoint[], metric: Metric, step: number, to
 const heights = (points: readonly CurvePoint[], { better, log }: Metric): number[] =>
   points.map(p => (better === 'higher' ? 1 : -1) * (log ? Math.log(p.value) : p.value));
 
-/** Index of the knee: the inner point where the slope falls most. */
+/**
+ * Index of the knee: of the grid's inner points the one of least second divided difference, then the same among the
+ * refined points between its neighbours on the grid. Neither step compares points that lie close with points that lie
+ * far apart: differences of slopes grow with the spacing, and divided ones with the noise of a narrow spacing.
+ */
 function kneeAt(points: readonly CurvePoint[], metric: Metric): number {
-  check(points.length > 2, () => `essential sparsity: ${points.length} points have no knee; give 2 sparsities or more`);
+  const grid = points.flatMap((p, i) => (p.refined ? [] : [i]));
+  check(grid.length > 2, () => `essential sparsity: ${grid.length} points have no knee; give 2 sparsities or more`);
   const y = heights(points, metric);
-  const slope = (i: number) => (y[i + 1] - y[i]) / (points[i + 1].sparsity - points[i].sparsity);
-  let knee = 1;
-  for (let i = 2; i < points.length - 1; i++) if (slope(i) - slope(i - 1) < slope(knee) - slope(knee - 1)) knee = i;
-  return knee;
+  const slope = (a: number, b: number) => (y[b] - y[a]) / (points[b].sparsity - points[a].sparsity);
+  /** Position among the points `at`. */
+  const sharpest = (at: readonly number[]): number => {
+    let [knee, least] = [1, Number.POSITIVE_INFINITY];
+    for (let i = 1; i < at.length - 1; i++) {
+      const [before, here, after] = [at[i - 1], at[i], at[i + 1]];
+      const width = points[after].sparsity - points[before].sparsity;
+      const bend = (2 * (slope(here, after) - slope(before, here))) / width;
+      if (bend < least) [knee, least] = [i, bend];
+    }
+    return knee;
+  };
+  const coarse = sharpest(grid);
+  const [first, last] = [grid[coarse - 1], grid[coarse + 1]];
+  return first + sharpest(Array.from({ length: last - first + 1 }, (_, i) => first + i));
 }
 
 export interface Essential {
   /** s*_ε: the largest sparsity up to which the metric stays within ε of the dense model's. */
   readonly sparsity: number;
-  /** Where the curve bends most. */
+  /** Where the curve bends most; as fine as the points lie there. */
   readonly knee: number;
   /** Change of the (log) metric for each unit of sparsity, before s* and after it; negative is worse. */
   readonly slopes: readonly [before: number, after: number];

@@ -1,6 +1,22 @@
 import { Random } from '@gossamer/tensor';
 import { describe, expect, it } from 'vitest';
-import { bootstrap, formatInterval, pairedInterval, quantile, ranks, spearman, tQuantile } from './statistics.ts';
+import {
+  bootstrap,
+  formatInterval,
+  pairedInterval,
+  quantile,
+  ranks,
+  spearman,
+  statistics,
+  tQuantile,
+} from './statistics.ts';
+
+describe('statistics', () => {
+  it('are mean and sample deviation', () => {
+    expect(statistics([2, 4, 4, 6])).toEqual({ mean: 4, std: Math.sqrt(8 / 3), n: 4 });
+    expect(statistics([7])).toEqual({ mean: 7, std: 0, n: 1 });
+  });
+});
 
 describe('tQuantile', () => {
   it('agrees with the tables', () => {

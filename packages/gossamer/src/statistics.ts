@@ -1,7 +1,20 @@
 import { check, type Random } from '@gossamer/tensor';
-import { statistics } from './experiment.ts';
 
-// What conclusions from few seeds need: intervals, ranks, resampling.
+// What conclusions from few values need: deviations, intervals, ranks, resampling.
+
+export interface Statistics {
+  readonly mean: number;
+  /** Sample standard deviation (n − 1); 0 for a single value. */
+  readonly std: number;
+  readonly n: number;
+}
+
+export function statistics(values: readonly number[]): Statistics {
+  const n = values.length;
+  const mean = values.reduce((a, b) => a + b, 0) / n;
+  const std = n > 1 ? Math.sqrt(values.reduce((a, v) => a + (v - mean) ** 2, 0) / (n - 1)) : 0;
+  return { mean, std, n };
+}
 
 export interface Interval {
   readonly mean: number;
