@@ -1,30 +1,24 @@
-import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { check, Random, type Spec, type Tensor, writeFile, writeSafetensors } from '@gossamer/tensor';
+import { Random, writeFile, writeSafetensors } from '@gossamer/tensor';
 import { InvalidArgumentError, Option } from 'commander';
-import { DataLoader } from '../../data/loader.ts';
-import { tokenWindows } from '../../data/sequences.ts';
 import {
+  type CurveOptions,
+  type CurvePoint,
   essential,
   essentialConfidence,
   essentialCurve,
   essentialMask,
-  type Metric,
   type Protocol,
   prunableWeights,
 } from '../../methods/pruning/essential-sparsity.ts';
-import { Llama } from '../../models/llama.ts';
-import { createModel, models } from '../../models/registry.ts';
-import { loadPretrained } from '../../models/weights.ts';
+import { models } from '../../models/registry.ts';
 import type { Module } from '../../nn/module.ts';
 import { SGD } from '../../optim/index.ts';
 import { cosineSchedule } from '../../optim/schedule.ts';
 import { lineChart } from '../../plot.ts';
+import { parseGranularity } from '../../sparsity/granularity.ts';
 import { grouped, percent, table } from '../../text.ts';
-import { isRight, meanOf, perSample, type SampleMeasure, windowLoss } from '../../train/per-sample.ts';
-import { classification, type Task } from '../../train/task.ts';
+import { meanOf, perSample } from '../../train/per-sample.ts';
 import { Trainer } from '../../train/trainer.ts';
-import { batches, classifierTask } from '../classification.ts';
 import {
   type CommonOptions,
   checkOutput,
@@ -33,28 +27,24 @@ import {
   list,
   Output,
   positive,
+  share,
   UsageError,
 } from '../command.ts';
-import { checkDataInput, traced } from '../compress.ts';
-import { dataHelp, normalizeHelp, openData } from '../data.ts';
-import { graphBatch, openModel } from '../model-file.ts';
+import { dataHelp, normalizeHelp } from '../data.ts';
+import { reportEmergence } from '../emergence.ts';
+import { openPretrained, type PretrainedFlags, type Subject } from '../pretrained.ts';
 
-interface Options extends CommonOptions {
-  readonly model?: string;
-  readonly weights?: string;
-  readonly data: string;
-  readonly normalize?: string;
+export interface Options extends CommonOptions, PretrainedFlags {
   readonly grid: readonly number[];
   readonly scope: 'global' | 'layer';
   readonly random?: boolean;
+  readonly pattern?: readonly PatternCurve[];
   readonly exclude?: string[];
   readonly tolerance: number;
   readonly finetuneEpochs: number;
   readonly lr: number;
-  readonly batch: number;
-  readonly samples: number;
-  readonly tokens: number;
-  readonly seed: number;
+  readonly checkpoints?: readonly string[];
+  readonly nearZero?: number;
   readonly out?: string;
   readonly mask?: string;
 }
@@ -71,7 +61,7 @@ export const command = define('essential-sparsity', 'stories260K --data stories.
     )
     .addOption(new Option('--model <name>', 'a model of the registry, with --weights').choices(Object.keys(models)))
     .option('--weights <file>', 'its safetensors')
-    .requiredOption('--data <source>', `${dataHelp}; for a language model a text file`)
+    .option('--data <source>', `${dataHelp}; for a language model a text file`)
     .option('--normalize <how>', normalizeHelp)
     .option('--grid <shares>', 'sparsities, with commas (default: 0.1 to 0.9)', grid, nine)
     .addOption(
@@ -80,6 +70,11 @@ export const command = define('essential-sparsity', 'stories260K --data stories.
         .default('global'),
     )
     .option('--random', 'also prune at random, as a control')
+    .option(
+      '--pattern <n:m>',
+      'also prune by an N:M pattern such as 2:4, or by all of 8 with N:8; may be repeated',
+      patterns,
+    )
     .option('--exclude <layers>', 'weights that stay beside embeddings and head; may be repeated', list)
     .option('--tolerance <share>', 'of the dense metric that may be lost', positive, 0.01)
     .option('--finetune-epochs <n>', 'train on with the mask fixed at every sparsity; 0 is zero-shot', integer(0), 0)
@@ -87,6 +82,11 @@ export const command = define('essential-sparsity', 'stories260K --data stories.
     .option('--batch <n>', 'samples of a batch', integer(1), 64)
     .option('--samples <n>', 'test samples (windows of text) that are evaluated', integer(2), 1000)
     .option('--tokens <n>', 'tokens of a window of text', integer(2), 256)
+    .option(
+      '--checkpoints <files...>',
+      'instead, count the near-zero weights of these safetensors of the model in training, and s* of each if --data is given',
+    )
+    .option('--near-zero <share>', 'of the first checkpoint that counts as near zero (default: 0.01)', share)
     .option('--seed <n>', 'seed of everything random', integer(0), 0)
     .option('-o, --out <file.svg>', 'where the picture goes')
     .option('--mask <file.safetensors>', 'where the mask at the essential sparsity goes')
@@ -98,43 +98,80 @@ function grid(text: string): number[] {
   if (values.some(v => !(v >= 0 && v < 1))) {
     throw new InvalidArgumentError('Expected numbers from 0 to below 1, such as 0.2,0.4,0.6.');
   }
-  return values.sort((a, b) => a - b);
+  const ascending = [...new Set(values)].sort((a, b) => a - b);
+  if (ascending.filter(v => v > 0).length < 2) throw new InvalidArgumentError('Expected 2 sparsities above 0 or more.');
+  return ascending;
 }
 
-/** What is measured, on what, and how it could be trained on. */
-interface Subject {
-  readonly model: Module;
-  readonly inputs: readonly Spec[];
-  readonly metric: Metric;
-  readonly measure: SampleMeasure;
-  readonly test: DataLoader;
-  /** Undefined where nothing can be trained on. */
-  readonly training?: { readonly task: Task; readonly loader: () => DataLoader };
+/** Masks of n out of m, at one or several n. */
+interface PatternCurve {
+  /** As it was given: `2:4`, `N:8`. */
+  readonly name: string;
+  /** Ascending. */
+  readonly grid: readonly number[];
+  readonly pattern: (sparsity: number) => string;
+}
+
+/** Curves that a picture has colours for, beside those of magnitude and chance. */
+const mostPatterns = 5;
+
+function patterns(text: string, before: readonly PatternCurve[] = []): PatternCurve[] {
+  const found = list(text).map((name): PatternCurve => {
+    const [, count, size, suffix = ''] = /^(\d+|N):(\d+)((?::out|:in)?(?::pad)?)$/.exec(name) ?? [];
+    const m = Number(size);
+    const sizes = count === 'N' ? Array.from({ length: m - 1 }, (_, i) => m - 1 - i) : [Number(count)];
+    if (!(m >= 2) || sizes.some(n => !(n >= 1 && n < m))) {
+      throw new InvalidArgumentError(`'${name}': expected n of m weights with n below m, such as 2:4, 2:4:pad or N:8.`);
+    }
+    const pattern = (sparsity: number) => `${Math.round((1 - sparsity) * m)}:${m}${suffix}`;
+    for (const n of sizes) parseGranularity(`${n}:${m}${suffix}`);
+    return { name, grid: sizes.map(n => 1 - n / m), pattern };
+  });
+  const all = [...before, ...found];
+  if (new Set(all.map(p => p.name)).size < all.length) throw new InvalidArgumentError('A pattern is given twice.');
+  if (all.length > mostPatterns) throw new InvalidArgumentError(`Expected at most ${mostPatterns} patterns.`);
+  return all;
 }
 
 async function run(path: string | undefined, options: Options): Promise<void> {
   if ((path === undefined) === (options.model === undefined))
     throw new UsageError('give a model, or --model and --weights');
+  if (options.checkpoints) {
+    refuseBeside(options);
+    return reportEmergence(path, { ...options, checkpoints: options.checkpoints });
+  }
+  if (options.nearZero !== undefined) throw new UsageError('--near-zero is about --checkpoints; give them');
+  if (options.data === undefined) throw new UsageError('give --data to measure the model on');
   if (options.model !== undefined && options.weights === undefined) {
     throw new UsageError(`--model ${options.model}: give --weights; an untrained model has nothing to lose`);
   }
   for (const file of [options.out, options.mask]) if (file !== undefined) checkOutput(file);
   const output = new Output(options);
-  const subject = await open(path, options);
-  const { model, inputs, metric, test, measure, training } = subject;
-  if (options.finetuneEpochs > 0 && !training) throw new UsageError('--finetune-epochs: a text is only evaluated on');
+  const opened = await openPretrained(path, options);
+  const { model, inputs } = opened;
+  const subject = opened.subject!;
+  const { metric, test, measure } = subject;
+  if (options.finetuneEpochs > 0 && !subject.training)
+    throw new UsageError('--finetune-epochs: a text is only evaluated on');
+  await checkPatterns(model, inputs, options);
   using progress = await output.progress();
   const evaluate = async (m: Module) => {
     const samples = await perSample(m, measure, test);
     return { value: metric.log ? Math.exp(meanOf(samples)) : meanOf(samples), samples };
   };
   const protocol = protocolOf(subject, options);
-  const { seed, scope, tolerance, exclude } = options;
+  const { seed, scope, tolerance, exclude, pattern: asked = [] } = options;
   const common = { model, inputs, grid: options.grid, metric, evaluate, protocol, exclude, tolerance, progress };
   const curve = await essentialCurve({ ...common, scope });
   const control = options.random
     ? await essentialCurve({ ...common, refine: 0, random: new Random(seed).fork('random pruning') })
     : undefined;
+  const patterned: PatternResult[] = [];
+  for (const { name, grid, pattern } of asked) {
+    const { points } = await essentialCurve({ ...common, refine: 0, grid, pattern });
+    patterned.push({ name, points: points.slice(1) });
+  }
+  const equal = await unstructuredAt(patterned, curve.points, { ...common, scope, refine: 0 });
   const found = essential(curve.points, metric, tolerance);
   const confidence = essentialConfidence(curve.points, metric, {
     tolerance,
@@ -148,6 +185,7 @@ async function run(path: string | undefined, options: Options): Promise<void> {
     const series = [
       { name: `magnitude, ${scope}`, points: curve.points },
       ...(control ? [{ name: 'random', points: control.points }] : []),
+      ...patterned,
     ];
     const svg = lineChart({
       title: `Essential sparsity: ${path ?? options.model}`,
@@ -176,6 +214,12 @@ async function run(path: string | undefined, options: Options): Promise<void> {
     prunable: curve.prunable,
     points: plain(curve.points),
     ...(control && { random: plain(control.points) }),
+    ...(asked.length > 0 && {
+      patterns: patterned.map(({ name, points }) => ({
+        name,
+        points: points.map(({ sparsity, value }) => ({ sparsity, value, unstructured: equal.get(sparsity)! })),
+      })),
+    }),
     ...found,
     byLayer,
     confidence,
@@ -197,6 +241,17 @@ async function run(path: string | undefined, options: Options): Promise<void> {
             ),
           ]
         : []),
+      ...(asked.length > 0
+        ? [
+            '',
+            table(
+              ['pattern', 'sparsity', metric.name, 'unstructured'],
+              patterned.flatMap(({ name, points }) =>
+                points.map(p => [name, percent(p.sparsity), p.value.toFixed(4), equal.get(p.sparsity)!.toFixed(4)]),
+              ),
+            ),
+          ]
+        : []),
       '',
       table(
         ['layer', 'sparsity at s*'],
@@ -210,6 +265,41 @@ async function run(path: string | undefined, options: Options): Promise<void> {
       ...(files.length > 0 ? [`written: ${files.join(', ')}`] : []),
     ].join('\n'),
   );
+}
+
+/** What has no meaning for checkpoints is refused rather than ignored. */
+function refuseBeside({ pattern, random, mask, weights, finetuneEpochs }: Options): void {
+  const beside = { '--pattern': pattern, '--random': random, '--mask': mask, '--weights': weights };
+  const given = Object.entries(beside).find(([, value]) => value !== undefined);
+  if (given) throw new UsageError(`--checkpoints: ${given[0]} is for the curve of one model; leave it out`);
+  if (finetuneEpochs > 0) throw new UsageError('--checkpoints: models are measured as they are; no --finetune-epochs');
+}
+
+/** Refuses patterns that do not fit a layer, before the work. */
+async function checkPatterns(model: Module, inputs: CurveOptions['inputs'], options: Options): Promise<void> {
+  if (!options.pattern) return;
+  const { layers } = await prunableWeights(model, inputs, options.exclude);
+  for (const { grid, pattern } of options.pattern) essentialMask(layers, { pattern: pattern(grid[0]) });
+}
+
+interface PatternResult {
+  readonly name: string;
+  readonly points: readonly CurvePoint[];
+}
+
+/** The metric of unstructured masks with as many weights as each pattern keeps. */
+async function unstructuredAt(
+  patterned: readonly PatternResult[],
+  known: readonly CurvePoint[],
+  options: CurveOptions,
+): Promise<ReadonlyMap<number, number>> {
+  const values = new Map(known.map(p => [p.sparsity, p.value]));
+  const open = [...new Set(patterned.flatMap(p => p.points.map(({ sparsity }) => sparsity)))];
+  const grid = open.filter(s => !values.has(s)).sort((a, b) => a - b);
+  if (grid.length === 0) return values;
+  const { points } = await essentialCurve({ ...options, grid });
+  for (const [i, sparsity] of grid.entries()) values.set(sparsity, points[i + 1].value);
+  return values;
 }
 
 function protocolOf({ training }: Subject, { finetuneEpochs: epochs, lr: learningRate, seed }: Options): Protocol {
@@ -229,79 +319,5 @@ function protocolOf({ training }: Subject, { finetuneEpochs: epochs, lr: learnin
         seed,
       }).run();
     },
-  };
-}
-
-async function open(path: string | undefined, options: Options): Promise<Subject> {
-  if (path === undefined) return registered(options.model!, options);
-  const found = await stat(path).catch(() => undefined);
-  check(found, `${path}: no such file or folder`);
-  return found.isDirectory() ? llama(path, options) : file(path, options);
-}
-
-const accuracy: Metric = { name: 'accuracy', better: 'higher' };
-
-async function registered(name: string, options: Options): Promise<Subject> {
-  const { input, classes } = models[name];
-  if (input.dtype !== 'float32' || classes === null) {
-    throw new UsageError(`--model ${name}: is no image classifier; language models are given as a folder`);
-  }
-  const inputs = [{ dtype: input.dtype, shape: [1, ...input.shape] }];
-  const data = await openData(options.data, options.normalize, inputs[0]);
-  const model = await loadPretrained(
-    createModel(name, { classes: data.classes, seed: options.seed }),
-    options.weights!,
-  );
-  const { batch: batchSize, samples: limit, seed } = options;
-  return {
-    model,
-    inputs,
-    metric: accuracy,
-    measure: isRight,
-    test: batches(data, 'test', { batchSize, limit }),
-    training: {
-      task: classification(),
-      loader: () => batches(data, 'train', { batchSize, shuffle: true, seed, dropLast: true }),
-    },
-  };
-}
-
-/** An imported classifier, also one that ends in a softmax or fixes its batch. */
-async function file(path: string, options: Options): Promise<Subject> {
-  const opened = await openModel(path);
-  const { module } = traced(opened);
-  const data = await openData(options.data, options.normalize, checkDataInput(path, opened.inputs, opened.onnx));
-  const task = classifierTask(opened.onnx);
-  const batchSize = graphBatch(opened, options.batch);
-  const dropLast = batchSize !== options.batch;
-  const { samples: limit, seed } = options;
-  return {
-    model: module,
-    inputs: opened.inputs,
-    metric: accuracy,
-    measure: (m, { inputs, labels }) => {
-      const results = m.forward(inputs) as Tensor | Record<string, Tensor>;
-      const first = 'shape' in results ? (results as Tensor) : Object.values(results)[0];
-      return first.reshape([first.shape[0], -1]).argmax(-1).eq(labels).cast('float32');
-    },
-    test: batches(data, 'test', { batchSize, limit, dropLast }),
-    training: { task, loader: () => batches(data, 'train', { batchSize, shuffle: true, seed, dropLast: true }) },
-  };
-}
-
-async function llama(folder: string, options: Options): Promise<Subject> {
-  const model = await Llama.fromPretrained(folder);
-  check(model.tokenizer, `${join(folder, 'tokenizer.json')}: needed to read --data ${options.data}`);
-  const text = await readFile(options.data, 'utf8').catch(cause => {
-    throw new UsageError(`--data ${options.data}: a language model is evaluated on a text file: ${cause.message}`);
-  });
-  const length = Math.min(options.tokens, model.context);
-  const windows = tokenWindows(Int32Array.from(model.tokenizer.encode(text)), length);
-  return {
-    model,
-    inputs: [{ dtype: 'int32', shape: [1, length] }],
-    metric: { name: 'perplexity', better: 'lower', log: true },
-    measure: windowLoss,
-    test: new DataLoader(windows.take(options.samples), { batchSize: Math.min(options.batch, 8) }),
   };
 }
