@@ -57,7 +57,7 @@ export function formatSparsifierBench(bench: SparsifierBench): string {
     '',
     `Medians of ${steps} steps each, in turns with the dense training in one process, after warm-up; overhead by the ratio to the dense
 step of the same round. update: what a step with a mask update takes more, spread over the interval in overhead.`,
-    ...leftOut.map(({ slug, reason }) => `${slug} is left out: ${reason}`),
+    ...leftOut.map(({ slug, reason }) => `${slug} is left out: ${reason.split(' among ')[0].replace(`${slug}: `, '')}`),
     '',
     `One-shot pruning of ${millions(oneShot.parameters)} weights, once they are read`,
     once,
