@@ -145,7 +145,8 @@ function solve(a: readonly Rate[], t: readonly number[]): Rate {
   const [, outputs, inputs] = a[0];
   const ratio = a[2][2] / inputs;
   const output = between((last - ratio * first) / (a[2][1] - ratio * outputs), 0, first / outputs);
-  return [multiplyAdd, output, (first - output * outputs) / inputs];
+  // Where outputs take all of it, rounding can leave less than nothing.
+  return [multiplyAdd, output, Math.max(0, first - output * outputs) / inputs];
 }
 
 /** Floats that no cache of a core holds. */
