@@ -8,6 +8,7 @@ import { snip } from '../methods/pruning/snip.ts';
 import { type Axis, lineChart } from '../plot.ts';
 import { prune, randomScore } from '../sparsity/index.ts';
 import { StaticMask } from '../sparsity/masked.ts';
+import { statistics } from '../statistics.ts';
 import { snapshot } from '../train/snapshot.ts';
 import { classification } from '../train/task.ts';
 import {
@@ -20,7 +21,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   tableOf,
 } from './experiment.ts';

@@ -1,6 +1,7 @@
 import { essential, type Metric } from '../methods/pruning/essential-sparsity.ts';
 import { impLadder } from '../methods/pruning/imp.ts';
 import { lineChart } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import {
   accuracy,
   type ImageScale,
@@ -22,7 +23,6 @@ import {
   format,
   type Job,
   type Outcome,
-  statistics,
   summarize,
   type Table,
 } from './experiment.ts';

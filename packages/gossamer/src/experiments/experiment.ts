@@ -1,8 +1,6 @@
 import { type Statistics, statistics } from '../statistics.ts';
 import type { Progress } from '../train/progress.ts';
 
-export { type Statistics, statistics };
-
 /** Plain values that name one run: what is varied, and the seed. */
 export type Condition = Readonly<Record<string, string | number | boolean>>;
 export type Measures = Readonly<Record<string, number>>;

@@ -4,6 +4,7 @@ import { CifarResNet } from '../models/resnet-cifar.ts';
 import type { Module } from '../nn/module.ts';
 import { Adam, SGD } from '../optim/index.ts';
 import { lineChart } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import { type Arm, baselines } from './arms.ts';
 import {
   type Check,
@@ -14,7 +15,6 @@ import {
   format,
   type Job,
   type Outcome,
-  statistics,
   summarize,
   tableOf,
 } from './experiment.ts';

@@ -1,4 +1,5 @@
 import { lineChart, type Point, type Series } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import { grouped } from '../text.ts';
 import {
   type Check,
@@ -10,7 +11,6 @@ import {
   format,
   type Job,
   type Outcome,
-  statistics,
   summarize,
   type Table,
   tableOf,

@@ -1,4 +1,5 @@
 import { lineChart } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import {
   type Check,
   type Context,
@@ -7,7 +8,6 @@ import {
   type Findings,
   type Job,
   type Outcome,
-  statistics,
   summarize,
   tableOf,
 } from './experiment.ts';

@@ -4,15 +4,8 @@ import type { Granularity } from '../sparsity/granularity.ts';
 import { magnitude } from '../sparsity/index.ts';
 import { layer } from '../sparsity/layer.ts';
 import { prune } from '../sparsity/prune.ts';
-import {
-  type Condition,
-  type Job,
-  type Measures,
-  type Outcome,
-  statistics,
-  summarize,
-  type Table,
-} from './experiment.ts';
+import { statistics } from '../statistics.ts';
+import { type Condition, type Job, type Measures, type Outcome, summarize, type Table } from './experiment.ts';
 
 // Single convolutions of real size on this project's runtime: sparse kernels beside its own dense one.
 

@@ -4,6 +4,7 @@ import { CifarResNet } from '../models/resnet-cifar.ts';
 import type { Module } from '../nn/module.ts';
 import { SGD } from '../optim/index.ts';
 import { panelChart, type Series } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import {
   type Check,
   type Context,
@@ -13,7 +14,6 @@ import {
   format,
   type Job,
   type Outcome,
-  statistics,
   summarize,
   type Table,
 } from './experiment.ts';

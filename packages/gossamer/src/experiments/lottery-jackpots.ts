@@ -10,6 +10,7 @@ import { cosineSchedule, SGD } from '../optim/index.ts';
 import { lineChart } from '../plot.ts';
 import type { Mask } from '../sparsity/mask.ts';
 import { StaticMask } from '../sparsity/masked.ts';
+import { statistics } from '../statistics.ts';
 import type { Progress } from '../train/progress.ts';
 import { recalibrateBatchNorm } from '../train/recalibrate.ts';
 import { restore } from '../train/snapshot.ts';
@@ -25,7 +26,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   tableOf,
 } from './experiment.ts';

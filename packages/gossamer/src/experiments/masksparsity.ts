@@ -7,6 +7,7 @@ import { lineChart } from '../plot.ts';
 import { ScalePenalty } from '../sparsity/scale-penalty.ts';
 import { shrink } from '../sparsity/shrink.ts';
 import type { Sparsifier } from '../sparsity/sparsifier.ts';
+import { statistics } from '../statistics.ts';
 import { restore, type Snapshot, snapshot } from '../train/snapshot.ts';
 import {
   type Check,
@@ -17,7 +18,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   tableOf,
 } from './experiment.ts';

@@ -1,6 +1,6 @@
 import type { Trained } from '../methods/architecture-search/random-search.ts';
 import { lineChart } from '../plot.ts';
-import { formatInterval, pairedInterval, spearman } from '../statistics.ts';
+import { formatInterval, pairedInterval, spearman, statistics } from '../statistics.ts';
 import { areaUnder, stepsTo } from '../train/curve.ts';
 import {
   type Check,
@@ -11,7 +11,6 @@ import {
   format,
   type Job,
   type Outcome,
-  statistics,
   summarize,
   type Table,
 } from './experiment.ts';

@@ -1,5 +1,6 @@
 import { type AdaptOptions, performanceGap, type TicketSource } from '../methods/vision/reprogram-lottery-tickets.ts';
 import { lineChart } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import {
   type Check,
   type Condition,
@@ -11,7 +12,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   type Table,
   tableOf,

@@ -115,6 +115,16 @@ await reproduce({ ...experiment, file: ${JSON.stringify(experiment.file)} }, { o
     expect(readFileSync(join(dir, 'sums-a.svg'), 'utf8')).toBe('<svg/>');
   });
 
+  it('keeps the date of what was measured, unless something is measured anew', async () => {
+    const dir = folder();
+    const experiment = await experimentOf(dir);
+    const { date, outcomes } = await reproduce(experiment, { out: dir, seeds: 1 });
+    const path = join(dir, 'sums.json');
+    writeFileSync(path, readFileSync(path, 'utf8').replace(date, '2020-02-02'));
+    expect(await reproduce(experiment, { out: dir, seeds: 1 })).toMatchObject({ date: '2020-02-02', outcomes });
+    expect((await reproduce(experiment, { out: dir, seeds: 2 })).date).toBe(date);
+  });
+
   it('fails with the error of the job, with helpers, too', async () => {
     for (const jobs of [1, 2]) {
       const experiment = await experimentOf(folder(), { failing: 3 });

@@ -147,8 +147,7 @@ async function run(
     command: commandOf(slug, fingerprint),
     seeds,
     seconds: Math.round(used.reduce((s, o) => s + o.seconds, 0)),
-    date: new Date().toISOString().slice(0, 10),
-    ...environment(),
+    ...(await measuredWhere(out, slug, used)),
     fingerprint,
     outcomes: used,
   };
@@ -158,6 +157,21 @@ async function run(
     await write(`${slug}.json`, `${JSON.stringify(report, null, 1)}\n`);
   }
   return report;
+}
+
+/** When and on what the outcomes were measured: as a kept result says that has them all, else now and here. */
+async function measuredWhere(
+  out: string | undefined,
+  slug: string,
+  outcomes: readonly Outcome[],
+): Promise<Pick<Report, 'date' | 'versions' | 'machine'>> {
+  const former = out === undefined ? undefined : await keptReport(out, slug);
+  const known = new Set(former?.outcomes.map(o => JSON.stringify(o)));
+  if (former && outcomes.every(o => known.has(JSON.stringify(o)))) {
+    const { date, versions, machine } = former;
+    return { date, versions, machine };
+  }
+  return { date: new Date().toISOString().slice(0, 10), ...environment() };
 }
 
 /** Between two looks at what other processes have finished, when all that is left is theirs. */

@@ -22,6 +22,7 @@ import { modelLayers } from '../sparsity/model.ts';
 import { type OrderGain, rearrangeRows } from '../sparsity/rearrange.ts';
 import { ScheduledPruning } from '../sparsity/scheduled.ts';
 import type { Sparsifier } from '../sparsity/sparsifier.ts';
+import { statistics } from '../statistics.ts';
 import { classification } from '../train/task.ts';
 import { Trainer } from '../train/trainer.ts';
 import {
@@ -35,7 +36,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   type Table,
   tableOf,

@@ -9,6 +9,7 @@ import type { Module } from '../nn/module.ts';
 import { linearSchedule } from '../optim/index.ts';
 import { lineChart } from '../plot.ts';
 import { applyMask, type Mask, magnitude, modelLayers, prune } from '../sparsity/index.ts';
+import { type Statistics, statistics } from '../statistics.ts';
 import { averageSnapshots } from '../train/average.ts';
 import { accuracy } from '../train/calibration.ts';
 import { predict } from '../train/predict.ts';
@@ -24,8 +25,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  type Statistics,
-  statistics,
   tableOf,
 } from './experiment.ts';
 import { accuracyOf, fit } from './fit.ts';

@@ -2,6 +2,7 @@ import { sparsityAt, tokenCurve } from '../methods/sparse-training/pretraining-s
 import type { Run } from '../methods/sparse-training/run-size.ts';
 import { accumulatedLoss, bootstrapLaw, compareSizes, predict } from '../methods/sparse-training/scaling-law.ts';
 import { lineChart } from '../plot.ts';
+import { statistics } from '../statistics.ts';
 import {
   type Check,
   type Condition,
@@ -13,7 +14,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   type Table,
 } from './experiment.ts';

@@ -3,6 +3,7 @@ import { DataLoader } from '../data/loader.ts';
 import { load } from '../data/registry.ts';
 import {
   degrade,
+  extend,
   type Image,
   luma,
   type Pair,
@@ -143,7 +144,7 @@ export async function trainOne(
   const window = network === 'windows' ? 8 : 1;
   const measures = await quality(bench, async (low, high) => {
     const [, h, w] = low.shape;
-    const padded = padTo(low, Math.ceil(h / window) * window, Math.ceil(w / window) * window);
+    const padded = extend(low, [Math.ceil(h / window) * window, Math.ceil(w / window) * window]);
     const [, ph, pw] = padded.shape;
     const output = model.forward(tensor(padded.data, [1, 3, ph, pw]));
     const scale = high.shape[1] / h;
@@ -181,19 +182,6 @@ async function widthOfEqualSize(bench: SuperResolutionBench, network: string, sp
       .parameters()
       .reduce((n, p) => n + p.size, 0);
   return widthFor(parametersAt, nonzeros, bench.width);
-}
-
-/** Repeats the last row and column. */
-function padTo({ shape: [channels, h, w], data }: Image, height: number, width: number): Image {
-  const out = new Float32Array(channels * height * width);
-  for (let c = 0; c < channels; c++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        out[(c * height + y) * width + x] = data[(c * h + Math.min(y, h - 1)) * w + Math.min(x, w - 1)];
-      }
-    }
-  }
-  return { dtype: 'float32', shape: [channels, height, width], data: out };
 }
 
 /** Learns from Set14 and BSD100 images, tests on Set5, ×2; a smoke run learns from noise. */

@@ -17,6 +17,7 @@ import {
 } from '../sparsity/proximal.ts';
 import { shrink } from '../sparsity/shrink.ts';
 import type { Training } from '../sparsity/sparsifier.ts';
+import { statistics } from '../statistics.ts';
 import { restore, type Snapshot, snapshot } from '../train/snapshot.ts';
 import {
   type Check,
@@ -27,7 +28,6 @@ import {
   type Job,
   type Measures,
   type Outcome,
-  statistics,
   summarize,
   type Table,
   tableOf,
