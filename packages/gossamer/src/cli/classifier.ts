@@ -27,7 +27,10 @@ export interface ClassifierFlags {
   readonly seed: number;
 }
 
-const classifiers = Object.keys(models).filter(m => models[m].input.dtype === 'float32' && models[m].classes !== null);
+/** Models that `--data` can train. */
+export const classifiers = Object.keys(models).filter(
+  m => models[m].input.dtype === 'float32' && models[m].classes !== null,
+);
 
 /** Adds the options of {@link ClassifierFlags}. */
 export const classifierOptions = (c: Command): Command =>

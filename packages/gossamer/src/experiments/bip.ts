@@ -21,6 +21,7 @@ import {
   type Job,
   type Measures,
   type Outcome,
+  percent,
   summarize,
   tableOf,
 } from './experiment.ts';
@@ -272,8 +273,6 @@ class Tickets {
 }
 
 // ---- the rules
-
-const percent = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 
 const at = (outcomes: readonly Outcome[], arm: Arm, sparsity: number, measure = 'accuracy') =>
   summarize(outcomes, arm, { sparsity }, measure).mean;

@@ -103,6 +103,9 @@ export function summarize(
 export const format = ({ mean, std }: Statistics, digits = 2): string =>
   `${mean.toFixed(digits)} ± ${std.toFixed(digits)}`;
 
+/** A share as a column or tick says it: 0.975 is `97.5 %`. */
+export const percent = (share: string | number): string => `${+(100 * Number(share)).toFixed(1)} %`;
+
 /** A table with one row an arm and one column a value of `vary`. */
 export function tableOf(
   title: string,

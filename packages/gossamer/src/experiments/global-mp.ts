@@ -15,6 +15,7 @@ import {
   format,
   type Job,
   type Outcome,
+  percent,
   summarize,
   tableOf,
 } from './experiment.ts';
@@ -181,8 +182,6 @@ async function problems(scale: Scale, smoke: boolean, full: boolean): Promise<{ 
 }
 
 // ---- tables and figures
-
-const percent = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 
 function tables({ name, sparsities, convolutional }: Part, outcomes: readonly Outcome[]) {
   const common = { vary: 'sparsity', values: sparsities, where: { problem: name }, label: percent };

@@ -10,6 +10,7 @@ import {
   type Findings,
   format,
   type Job,
+  percent as label,
   type Outcome,
   summarize,
   type Table,
@@ -130,7 +131,6 @@ async function jobsOf({ key, family, sparsities, compared, seeds }: Part): Promi
 
 // ---- tables and figures
 
-const label = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 const quality = (outcomes: readonly Outcome[], p: Part, arm: string, condition: Condition) =>
   summarize(outcomes, arm, { part: p.key, ...condition }, 'quality');
 

@@ -7,6 +7,7 @@ import {
   type Findings,
   format,
   type Job,
+  percent as label,
   type Outcome,
   summarize,
   tableOf,
@@ -121,8 +122,6 @@ function plasticities(outcomes: readonly Outcome[]): Outcome[] {
 }
 
 // ---- tables and figures
-
-const label = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 
 function tables({ scale, outcomes, points }: Found, data: string) {
   const dense = format(summarize(outcomes, 'dense', {}, 'accuracy'));

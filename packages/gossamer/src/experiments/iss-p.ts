@@ -8,6 +8,7 @@ import {
   type Findings,
   type Job,
   type Outcome,
+  percent,
   summarize,
   tableOf,
 } from './experiment.ts';
@@ -124,7 +125,6 @@ function jobsOf(bench: SuperResolutionBench, { arms, small: smallAt, windows }: 
 
 // ---- tables, figure, rules
 
-const percent = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 const mean = (outcomes: readonly Outcome[], arm: string, where: Record<string, string | number>, measure = 'psnr') =>
   summarize(outcomes, arm, where, measure).mean;
 const edsr = (outcomes: readonly Outcome[], arm: string, sparsity: number, measure = 'psnr') =>

@@ -26,6 +26,7 @@ import {
   type Job,
   type Measures,
   type Outcome,
+  percent,
   summarize,
   tableOf,
 } from './experiment.ts';
@@ -317,8 +318,6 @@ function correlation(x: readonly number[], y: readonly number[]): number {
 }
 
 // ---- the rules
-
-const percent = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 
 const at = (outcomes: readonly Outcome[], arm: Arm, measure = 'accuracy') =>
   summarize(outcomes, arm, { sparsity: main }, measure).mean;

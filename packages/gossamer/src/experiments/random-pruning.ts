@@ -9,6 +9,7 @@ import {
   format,
   type Job,
   type Outcome,
+  percent,
   summarize,
   type Table,
   tableOf,
@@ -112,7 +113,6 @@ function jobsOf(bench: RandomPruningBench, { factors, sparsities, deeper }: Scal
 
 // ---- tables and figures
 
-const percent = (s: string | number) => `${+(100 * Number(s)).toFixed(1)} %`;
 const times = (f: string | number) => `×${f}`;
 
 /** The dense networks, and the others at the sparsity at which widths are compared. */

@@ -1,11 +1,11 @@
 import { Option } from 'commander';
-import { models } from '../../models/registry.ts';
 import { modelLayers } from '../../sparsity/model.ts';
 import { reportTable, sparsityReport } from '../../sparsity/report.ts';
 import { scheduleKinds } from '../../sparsity/schedule.ts';
 import { scorers } from '../../sparsity/scorers.ts';
 import { clock } from '../../text.ts';
 import { Trainer } from '../../train/trainer.ts';
+import { classifiers } from '../classifier.ts';
 import {
   type CommonOptions,
   command as define,
@@ -50,9 +50,6 @@ const defaults = {
   pattern: { kind: 'element' },
   exclude: [],
 } as const;
-
-/** Models that `--data` can train. */
-const classifiers = Object.keys(models).filter(m => models[m].input.dtype === 'float32' && models[m].classes !== null);
 
 export const command = define(
   'train',

@@ -6,7 +6,6 @@ import {
   type PlasticityStudy,
   pruningPlasticity,
 } from '../../methods/sparse-training/pruning-plasticity.ts';
-import { models } from '../../models/registry.ts';
 import { SGD } from '../../optim/index.ts';
 import { multiStepSchedule } from '../../optim/schedule.ts';
 import { lineChart } from '../../plot.ts';
@@ -14,6 +13,7 @@ import { percent, table } from '../../text.ts';
 import { evaluate } from '../../train/evaluate.ts';
 import { restore, snapshot } from '../../train/snapshot.ts';
 import { Trainer } from '../../train/trainer.ts';
+import { classifiers } from '../classifier.ts';
 import {
   type CommonOptions,
   checkOutput,
@@ -49,8 +49,6 @@ interface Options extends CommonOptions {
   readonly seed: number;
   readonly out?: string;
 }
-
-const classifiers = Object.keys(models).filter(m => models[m].input.dtype === 'float32' && models[m].classes !== null);
 
 const shares = (text: string): number[] =>
   text.split(',').map(part => {
