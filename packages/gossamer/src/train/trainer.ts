@@ -9,7 +9,7 @@ import { constantSchedule, type RateSchedule } from '../optim/schedule.ts';
 import type { Selection } from '../sparsity/layer.ts';
 import { type ModelLayers, modelLayers, refreshLayers } from '../sparsity/model.ts';
 import { sampleOf } from '../sparsity/score-data.ts';
-import type { Sparsifier, Training } from '../sparsity/sparsifier.ts';
+import type { Sparsifier, Training, TrainingCalibration } from '../sparsity/sparsifier.ts';
 import { percent } from '../text.ts';
 import { type Checkpoint, latestCheckpoint, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { effectiveWeights, evaluator, type Metrics } from './evaluate.ts';
@@ -227,8 +227,8 @@ export class Trainer {
   async #calibrate<T>(
     layers: ModelLayers,
     batch: Batch,
-    look: Parameters<Training['calibrate']>[0],
-  ): Promise<Awaited<T>> {
+    look: (calibration: TrainingCalibration) => Promise<T>,
+  ): Promise<T> {
     const { model, task } = this.#o;
     const effective = [...effectiveWeights(model, this.#sparsifiers)];
     await realize(...effective.map(([, value]) => value));
@@ -236,7 +236,7 @@ export class Trainer {
     for (const [p, value] of effective) p.set(await value.data());
     try {
       const shown = { ...layers, layers: await refreshLayers(layers) };
-      return (await look({ model, task, batches: [batch], layers: shown, mode: 'train' })) as Awaited<T>;
+      return await look({ model, task, batches: [batch], layers: shown, mode: 'train' });
     } finally {
       for (const [p, values] of stored) p.set(values);
       model.train();
